@@ -1,0 +1,1 @@
+//! What the binary and its tests share.

@@ -1,0 +1,1 @@
+//! DPDK ports, queues, mbufs and pinned workers.

@@ -1,0 +1,39 @@
+//! Packet I/O as the pipeline sees it: bursts in, bursts out, by port.
+//!
+//! `capsule::PortIo` implements it over DPDK queues, [`VecIo`](crate::VecIo) over plain vectors. One value belongs to one
+//! worker, which alone touches it.
+
+use arrayvec::ArrayVec;
+
+use crate::frame::{Frame, FramePool};
+
+/// The most frames that one burst holds.
+pub const BURST: usize = 32;
+
+/// Frames on their way, at most [`BURST`].
+pub type Burst<F> = ArrayVec<F, BURST>;
+
+/// A port's dense index, in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortIndex(pub u16);
+
+/// A worker's receive and transmit queues on every port.
+pub trait PacketIo {
+    /// What is received and sent.
+    type Frame: Frame;
+    /// Where new frames come from.
+    type Pool: FramePool<Frame = Self::Frame>;
+
+    /// Receives frames of this worker's queue of `port` into the free room of `into`; returns how many came.
+    fn rx(&mut self, port: PortIndex, into: &mut Burst<Self::Frame>) -> usize;
+
+    /// Sends from the front of `burst` on this worker's queue of `port`; what the device did not take stays in `burst`.
+    /// Returns how many were taken.
+    fn tx(&mut self, port: PortIndex, burst: &mut Burst<Self::Frame>) -> usize;
+
+    /// Frees a whole burst at once, leaving it empty.
+    fn free(&mut self, burst: &mut Burst<Self::Frame>);
+
+    /// The worker's pool.
+    fn pool(&self) -> &Self::Pool;
+}

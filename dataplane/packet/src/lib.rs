@@ -1,0 +1,15 @@
+//! What a packet is: frames of one or more segments, one checked parse, wire headers, flow keys, checksums, drop reasons.
+//!
+//! This crate knows nobody: no DPDK, no clock, no socket. `dataplane` decides with it, `capsule` brings the frames.
+
+pub mod drop;
+pub mod frame;
+pub mod io;
+pub mod key;
+pub mod layers;
+
+pub use drop::DropReason;
+pub use frame::{ChecksumStatus, Frame, FramePool, RxMeta};
+pub use io::{BURST, Burst, PacketIo, PortIndex};
+pub use key::FlowKey;
+pub use layers::{FragmentPart, L2Kind, L3, L4, Layers};

@@ -1,0 +1,1 @@
+//! Network address translation over `conntrack`'s flows: binding and rewriting (docs/architecture.md).
