@@ -1,1 +1,1 @@
-//! What the binary and its tests share.
+//! twinwall's daemon, its API and the operator's commands; the binary is a thin `main` over this library.
