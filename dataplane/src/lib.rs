@@ -1,1 +1,6 @@
-//! The packet path.
+//! The packet path: frames in, one pipeline, frames out; safe Rust that knows no device (docs/architecture.md).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod rib;
+pub mod stats;
+pub mod time;
