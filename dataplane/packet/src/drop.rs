@@ -104,7 +104,10 @@ mod tests {
     fn names_are_unique_and_indices_dense() {
         for (i, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, i);
-            assert_eq!(DropReason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+            assert_eq!(
+                DropReason::ALL.iter().filter(|other| other.name() == reason.name()).count(),
+                1
+            );
             assert!(reason.help().ends_with('.'), "{}", reason.name());
         }
     }

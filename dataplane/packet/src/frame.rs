@@ -83,7 +83,9 @@ pub trait Frame: Send + Sized + 'static {
     /// Overwrites `N` bytes at `offset`; false, with nothing written, past the end.
     #[inline(always)]
     fn write<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> bool {
-        if let Some(place) = self.head_mut().get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<N>()) {
+        if let Some(place) =
+            self.head_mut().get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<N>())
+        {
             *place = bytes;
             return true;
         }
@@ -124,7 +126,13 @@ pub trait FramePool: Clone + Send + 'static {
     /// Appends to `to` the bytes `offset..offset + len` of `from`, shared and not copied where the memory allows it:
     /// that is how one packet becomes several fragments. False, with `to` unchanged, when there is no memory or `from`
     /// is too short.
-    fn append_shared(&self, to: &mut Self::Frame, from: &Self::Frame, offset: usize, len: usize) -> bool;
+    fn append_shared(
+        &self,
+        to: &mut Self::Frame,
+        from: &Self::Frame,
+        offset: usize,
+        len: usize,
+    ) -> bool;
 }
 
 /// Copies `into.len()` bytes from `offset` on out of `segments`; false when they end too early.
@@ -144,7 +152,9 @@ pub fn copy_from_segments<'a>(
         offset = 0;
         let n = rest.len().min(into.len());
         let (now, later) = into.split_at_mut(n);
-        now.copy_from_slice(&rest[..n]);
+        for (to, from) in now.iter_mut().zip(rest) {
+            *to = *from;
+        }
         into = later;
     }
     into.is_empty()

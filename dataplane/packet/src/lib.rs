@@ -2,14 +2,20 @@
 //!
 //! This crate knows nobody: no DPDK, no clock, no socket. `dataplane` decides with it, `capsule` brings the frames.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 pub mod drop;
 pub mod frame;
 pub mod io;
 pub mod key;
 pub mod layers;
+pub mod vec_frame;
+pub mod vec_io;
 
 pub use drop::DropReason;
 pub use frame::{ChecksumStatus, Frame, FramePool, RxMeta};
 pub use io::{BURST, Burst, PacketIo, PortIndex};
 pub use key::FlowKey;
 pub use layers::{FragmentPart, L2Kind, L3, L4, Layers};
+pub use vec_frame::{VecFrame, VecPool};
+pub use vec_io::VecIo;
