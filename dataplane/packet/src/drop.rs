@@ -60,9 +60,9 @@ drop_reasons! {
     Ip6ExtTooMany = "ip6_ext_too_many", "The packet has more IPv6 extension headers than are followed.";
     Ip6ExtOrder = "ip6_ext_order", "A hop-by-hop header is not the first IPv6 extension header (RFC 8200, 4.1).";
     Ip6RoutingHeader = "ip6_routing_header", "The IPv6 packet carries a type 0 routing header (RFC 5095).";
-    Ip6BadFragment = "ip6_bad_fragment", "The IPv6 fragment would end beyond 65,535 bytes, or is an empty or misaligned middle.";
-    Ip6BadSource = "ip6_bad_source", "The IPv6 source cannot be a sender (multicast, loopback, unspecified).";
-    Ip6BadDestination = "ip6_bad_destination", "The IPv6 destination cannot be on a wire (loopback, unspecified).";
+    Ip6BadFragment = "ip6_bad_fragment", "The IPv6 fragment would end beyond 65,535 bytes, is an empty or misaligned middle, or a fragment of a fragment.";
+    Ip6BadSource = "ip6_bad_source", "The IPv6 source cannot be a sender (multicast, loopback, unspecified, IPv4-mapped).";
+    Ip6BadDestination = "ip6_bad_destination", "The IPv6 destination cannot be on a wire (loopback, unspecified, a group inside the node).";
     Ip6Scope = "ip6_scope", "A link-local IPv6 address would have left its link.";
     // layer 4
     TcpTruncated = "tcp_truncated", "The packet ends inside its TCP header.";

@@ -1,6 +1,30 @@
-//! One parse per packet: `parse` checks every header once and keeps offsets; what follows reads without failing.
+//! One parse per packet: [`parse`] checks every header once and keeps offsets; what follows reads without failing.
+//!
+//! # Overview
+//!
+//! The parser reads headers and nothing else: no payload byte is touched. It is written once over a small private trait and
+//! compiled for two kinds of bytes: the head segment, and all segments where a header lies further back or is split.
+//!
+//! Routed ports drop what [`parse`] refuses, with the reason it gives. Transparent ports forward even what is malformed
+//! beyond layer 2, and ask only [`parse_l2`].
 
+use arrayvec::ArrayVec;
+
+use crate::drop::DropReason;
+use crate::frame::{Frame, RxMeta};
 use crate::key::FlowKey;
+use crate::wire::{self, ethernet, vlan};
+
+mod ip4;
+mod ip6;
+mod link;
+mod source;
+mod transport;
+
+pub use ip6::MAX_EXTENSIONS;
+pub use link::LinkLayer;
+
+use source::{Linear, Segmented, Source};
 
 /// What kind of frame the destination MAC address makes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,4 +119,138 @@ pub struct Layers {
     pub dont_fragment: bool,
     /// IPv4: options are present. IPv6: extension headers are.
     pub options: bool,
+}
+
+/// Reads the Ethernet header and up to two VLAN tags, and nothing behind them.
+///
+/// # Errors
+///
+/// The frame ends inside its Ethernet header or a tag.
+#[inline]
+pub fn parse_l2<F: Frame>(frame: &F) -> Result<LinkLayer, DropReason> {
+    let stripped = frame.rx_meta().vlan_tci;
+    match link::link(&Linear(frame.head()), stripped) {
+        Err(_) if frame.head().len() < frame.len() => link::link(&Segmented(frame), stripped),
+        found => found,
+    }
+}
+
+/// Checks every header of a frame once.
+///
+/// Bytes behind the network packet's own length are padding, which [`Layers::end`] excludes. An EtherType that is not known
+/// is no error: [`L3::Other`].
+///
+/// # Errors
+///
+/// Why the packet must be dropped by a router: a header that is cut off, inconsistent or forbidden, an address that cannot be
+/// on a wire, a checksum that the device found wrong, or an IPv4 header checksum that is.
+#[inline]
+pub fn parse<F: Frame>(frame: &F) -> Result<Layers, DropReason> {
+    let (head, len, meta) = (frame.head(), frame.len(), frame.rx_meta());
+    match parse_from(&Linear(head), len, meta) {
+        // Perhaps a header lies behind the head segment. If not, the answer is the same.
+        Err(_) if head.len() < len => parse_segmented(frame, len, meta),
+        found => found,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn parse_segmented<F: Frame>(frame: &F, len: usize, meta: RxMeta) -> Result<Layers, DropReason> {
+    parse_from(&Segmented(frame), len, meta)
+}
+
+#[inline(always)]
+fn parse_from(source: &impl Source, len: usize, meta: RxMeta) -> Result<Layers, DropReason> {
+    let l2 = link::link(source, meta.vlan_tci)?;
+    let found = Layers {
+        ethertype: l2.ethertype,
+        vlan: l2.vlan,
+        vlan_count: l2.vlan_count,
+        l2_kind: l2.kind,
+        l3_offset: l2.l3_offset,
+        l4_offset: l2.l3_offset,
+        end: len as u32,
+        ..Layers::default()
+    };
+    match l2.ethertype {
+        ethernet::IPV4 => ip4::ipv4(source, len, meta, found),
+        ethernet::IPV6 => ip6::ipv6(source, len, meta, found),
+        ethernet::ARP => link::arp(source, len, found),
+        other if ethernet::is_vlan(other) => Err(DropReason::VlanTooDeep),
+        _ => Ok(found),
+    }
+}
+
+/// Headers of a frame that was parsed. None fails: of a frame that was not, or was cut since, the bytes that are not there
+/// read as zeros.
+impl Layers {
+    /// The VLANs' ids, outermost first; tags that carry only a priority (id 0) are none.
+    pub fn vlan_ids(&self) -> ArrayVec<u16, 2> {
+        let tags = self.vlan.iter().take(usize::from(self.vlan_count));
+        tags.map(|tci| vlan::vid(*tci)).filter(|id| *id != 0).collect()
+    }
+
+    /// The Ethernet header.
+    pub fn ethernet<F: Frame>(&self, frame: &F) -> wire::EthernetHeader {
+        header(frame, 0)
+    }
+
+    /// The ARP message, where `l3` is [`L3::Arp`].
+    pub fn arp<F: Frame>(&self, frame: &F) -> wire::ArpPacket {
+        header(frame, self.l3_offset)
+    }
+
+    /// The IPv4 header, where `l3` is [`L3::Ipv4`].
+    #[inline]
+    pub fn ipv4<F: Frame>(&self, frame: &F) -> wire::Ipv4Header {
+        header(frame, self.l3_offset)
+    }
+
+    /// The IPv6 header, where `l3` is [`L3::Ipv6`].
+    #[inline]
+    pub fn ipv6<F: Frame>(&self, frame: &F) -> wire::Ipv6Header {
+        header(frame, self.l3_offset)
+    }
+
+    /// The TCP header, where `l4` is [`L4::Tcp`].
+    #[inline]
+    pub fn tcp<F: Frame>(&self, frame: &F) -> wire::TcpHeader {
+        header(frame, self.l4_offset)
+    }
+
+    /// The UDP header, where `l4` is [`L4::Udp`].
+    #[inline]
+    pub fn udp<F: Frame>(&self, frame: &F) -> wire::UdpHeader {
+        header(frame, self.l4_offset)
+    }
+
+    /// The ICMP header, where `l4` is [`L4::Icmp`].
+    #[inline]
+    pub fn icmp<F: Frame>(&self, frame: &F) -> wire::IcmpHeader {
+        header(frame, self.l4_offset)
+    }
+
+    /// The ICMPv6 header, where `l4` is [`L4::Icmp6`].
+    #[inline]
+    pub fn icmp6<F: Frame>(&self, frame: &F) -> wire::Icmp6Header {
+        header(frame, self.l4_offset)
+    }
+
+    /// The SCTP common header, where `l4` is [`L4::Sctp`].
+    #[inline]
+    pub fn sctp<F: Frame>(&self, frame: &F) -> wire::SctpHeader {
+        header(frame, self.l4_offset)
+    }
+
+    /// The GRE header, where `l4` is [`L4::Gre`].
+    #[inline]
+    pub fn gre<F: Frame>(&self, frame: &F) -> wire::GreHeader {
+        header(frame, self.l4_offset)
+    }
+}
+
+#[inline(always)]
+fn header<T: wire::Header, F: Frame>(frame: &F, offset: u16) -> T {
+    wire::read(frame, usize::from(offset)).unwrap_or_else(T::new_zeroed)
 }

@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod checksum;
 pub mod drop;
 pub mod frame;
 pub mod io;
@@ -11,11 +12,12 @@ pub mod key;
 pub mod layers;
 pub mod vec_frame;
 pub mod vec_io;
+pub mod wire;
 
 pub use drop::DropReason;
 pub use frame::{ChecksumStatus, Frame, FramePool, RxMeta};
 pub use io::{BURST, Burst, PacketIo, PortIndex};
 pub use key::FlowKey;
-pub use layers::{FragmentPart, L2Kind, L3, L4, Layers};
+pub use layers::{FragmentPart, L2Kind, L3, L4, Layers, LinkLayer};
 pub use vec_frame::{VecFrame, VecPool};
 pub use vec_io::VecIo;

@@ -1,0 +1,86 @@
+//! Layer 2: the Ethernet header, VLAN tags, and ARP.
+
+use super::source::Source;
+use super::{L2Kind, L3, Layers};
+use crate::drop::DropReason;
+use crate::wire::arp::{self, ArpHead};
+use crate::wire::ethernet::{self, EthernetHeader};
+use crate::wire::vlan::{self, VlanTag};
+
+/// What layer 2 says of a frame: all that a transparent port looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkLayer {
+    /// Station, group or everyone.
+    pub kind: L2Kind,
+    /// The EtherType behind the tags (host order): under 0x600 it is a length (IEEE 802.3). Behind two tags it may announce
+    /// a third.
+    pub ethertype: u16,
+    /// TCIs (host order), outermost first, the one that the device stripped included.
+    pub vlan: [u16; 2],
+    /// How many of `vlan` are there.
+    pub vlan_count: u8,
+    /// Where the network header begins.
+    pub l3_offset: u16,
+}
+
+/// Reads the Ethernet header and up to two tags; `stripped` is the outermost, which the device took out of the bytes.
+#[inline(always)]
+pub(super) fn link(source: &impl Source, stripped: Option<u16>) -> Result<LinkLayer, DropReason> {
+    let header: EthernetHeader = source.get(0).ok_or(DropReason::EthTruncated)?;
+    let kind = if !ethernet::is_group(header.dst) {
+        L2Kind::Unicast
+    } else if header.dst == ethernet::BROADCAST {
+        L2Kind::Broadcast
+    } else {
+        L2Kind::Multicast
+    };
+    let ethertype = header.ethertype.get();
+    let mut found =
+        LinkLayer { kind, ethertype, l3_offset: ethernet::LEN as u16, ..LinkLayer::default() };
+    if stripped.is_some() || ethernet::is_vlan(ethertype) {
+        tags(source, stripped, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn tags(
+    source: &impl Source,
+    stripped: Option<u16>,
+    found: &mut LinkLayer,
+) -> Result<(), DropReason> {
+    for (i, place) in found.vlan.iter_mut().enumerate() {
+        match stripped {
+            Some(tci) if i == 0 => *place = tci,
+            _ if ethernet::is_vlan(found.ethertype) => {
+                let tag: VlanTag =
+                    source.get(usize::from(found.l3_offset)).ok_or(DropReason::VlanTruncated)?;
+                *place = tag.tci.get();
+                found.ethertype = tag.ethertype.get();
+                found.l3_offset += vlan::LEN as u16;
+            }
+            _ => break,
+        }
+        found.vlan_count += 1;
+    }
+    Ok(())
+}
+
+/// Checks an ARP message; `found` begins with layer 2 filled in.
+#[inline(never)]
+pub(super) fn arp(
+    source: &impl Source,
+    len: usize,
+    mut found: Layers,
+) -> Result<Layers, DropReason> {
+    let at = usize::from(found.l3_offset);
+    let head: ArpHead = source.get(at).ok_or(DropReason::ArpTruncated)?;
+    if !head.is_ipv4_over_ethernet() {
+        return Err(DropReason::ArpMalformed);
+    }
+    if len < at + arp::LEN {
+        return Err(DropReason::ArpTruncated);
+    }
+    found.l3 = L3::Arp;
+    found.end = (at + arp::LEN) as u32;
+    Ok(found)
+}
