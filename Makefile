@@ -1,0 +1,27 @@
+# The commands of twinwall. Everything that must be installed is installed by `make setup`, which the others run first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export MAKECMDGOALS
+
+.PHONY: help setup demo test fuzz bench bare
+
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Install what is missing (Debian packages, Rust, cargo-nextest); nothing else ever does
+	@tests/bin/setup test
+
+demo: ## See it work: client - twinwall - server in network namespaces, with ping, traceroute, iperf3, HTTP (root)
+	@tests/bin/setup run && tests/bin/demo
+
+test: ## Run every test, those in network namespaces too (root); T=name runs the tests whose name contains it
+	@tests/bin/setup test && tests/bin/test $(T)
+
+fuzz: ## Fuzz the parsers for a bounded time (needs a nightly toolchain)
+	@tests/bin/setup run && dataplane/packet/fuzz/run.sh
+
+bench: ## Run the benchmarks
+	@tests/bin/setup test && tests/bin/bench
+
+bare: ## Prove `make demo` and `make test` in a fresh Debian container with nothing pre-installed (root, docker)
+	@docker/bare-check.sh
