@@ -1,0 +1,180 @@
+//! Packets that wait for their next hop's address, and what is asked of the kernel about neighbours.
+//!
+//! The kernel resolves neighbours; a worker asks it (at most once a second and neighbour) and keeps a few packets
+//! meanwhile. When new tables know the station the packets go through the pipeline again; when it failed, or
+//! after [`PATIENCE`], they end as [`DropReason::NeighbourFailed`](packet::DropReason).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ahash::RandomState;
+use arrayvec::ArrayVec;
+use packet::PortIndex;
+
+use crate::rib::IfIndex;
+use crate::time::Tick;
+
+/// How many packets wait for one neighbour.
+pub const PACKETS: usize = 8;
+/// For how many neighbours packets wait.
+pub const NEIGHBOURS: usize = 256;
+/// How long a packet waits: the kernel gives up after three probes, a second apart.
+pub const PATIENCE: Duration = Duration::from_millis(3_500);
+/// The kernel is asked about one neighbour this often at most.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A packet that waits.
+#[derive(Debug)]
+pub enum Waiter<F> {
+    /// Received on this port, not yet touched.
+    Received(PortIndex, F),
+    /// This node's own, for this destination; it begins with its IP header.
+    Own(IpAddr, F),
+}
+
+/// A neighbour on an interface.
+pub type Key = (IfIndex, IpAddr);
+
+#[derive(Debug)]
+struct Entry<F> {
+    waiters: ArrayVec<Waiter<F>, PACKETS>,
+    since: Tick,
+}
+
+/// One worker's waiting packets.
+#[derive(Debug)]
+pub struct Waiting<F> {
+    entries: HashMap<Key, Entry<F>, RandomState>,
+    asked: HashMap<Key, Tick, RandomState>,
+    packets: usize,
+}
+
+impl<F> Waiting<F> {
+    /// None yet. All memory that it ever needs is taken now.
+    pub fn new() -> Self {
+        Self {
+            entries: HashMap::with_capacity_and_hasher(NEIGHBOURS, RandomState::new()),
+            asked: HashMap::with_capacity_and_hasher(4 * NEIGHBOURS, RandomState::new()),
+            packets: 0,
+        }
+    }
+
+    /// Keeps a packet for `key`; gives it back when too many wait.
+    pub fn push(&mut self, key: Key, waiter: Waiter<F>, now: Tick) -> Result<(), Waiter<F>> {
+        if self.entries.len() >= NEIGHBOURS && !self.entries.contains_key(&key) {
+            return Err(waiter);
+        }
+        let entry = self
+            .entries
+            .entry(key)
+            .or_insert_with(|| Entry { waiters: ArrayVec::new(), since: now });
+        entry.waiters.try_push(waiter).map_err(|full| full.element())?;
+        self.packets += 1;
+        Ok(())
+    }
+
+    /// Whether the kernel should be asked about `key` at `now`; says so once a second.
+    pub fn should_ask(&mut self, key: Key, now: Tick) -> bool {
+        if let Some(last) = self.asked.get_mut(&key) {
+            let due = now.since(*last) >= ASK_AGAIN;
+            if due {
+                *last = now;
+            }
+            return due;
+        }
+        if self.asked.len() >= 4 * NEIGHBOURS {
+            // Rare: more neighbours in a second than are remembered. Forgetting costs a few questions too many.
+            self.asked.clear();
+        }
+        self.asked.insert(key, now);
+        true
+    }
+
+    /// Takes out the packets of one neighbour for which `ready` says yes; `None` when there is no such neighbour.
+    pub fn take(
+        &mut self,
+        mut ready: impl FnMut(&Key) -> bool,
+    ) -> Option<ArrayVec<Waiter<F>, PACKETS>> {
+        let key = *self.entries.keys().find(|key| ready(key))?;
+        self.remove(&key)
+    }
+
+    /// Takes out the packets of one neighbour that have waited long enough at `now`.
+    pub fn take_expired(&mut self, now: Tick) -> Option<ArrayVec<Waiter<F>, PACKETS>> {
+        let key = *self.entries.iter().find(|(_, entry)| now.since(entry.since) >= PATIENCE)?.0;
+        self.remove(&key)
+    }
+
+    /// How many packets wait.
+    pub fn len(&self) -> usize {
+        self.packets
+    }
+
+    /// True when none waits.
+    pub fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<ArrayVec<Waiter<F>, PACKETS>> {
+        let waiters = self.entries.remove(key)?.waiters;
+        self.packets -= waiters.len();
+        Some(waiters)
+    }
+}
+
+impl<F> Default for Waiting<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(last: u8) -> Key {
+        (IfIndex(1), IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[test]
+    fn queues_are_bounded_and_nothing_is_lost() {
+        let mut waiting = Waiting::new();
+        for n in 0..PACKETS {
+            assert!(waiting.push(key(1), Waiter::Received(PortIndex(0), n), Tick(0)).is_ok());
+        }
+        assert!(matches!(
+            waiting.push(key(1), Waiter::Received(PortIndex(0), 99), Tick(0)),
+            Err(Waiter::Received(_, 99))
+        ));
+        assert_eq!(waiting.len(), PACKETS);
+        assert!(waiting.take(|known| *known == key(2)).is_none());
+        assert_eq!(
+            waiting.take(|known| *known == key(1)).map(|waiters| waiters.len()),
+            Some(PACKETS)
+        );
+        assert!(waiting.is_empty());
+        for n in 0..=NEIGHBOURS {
+            let key = (IfIndex(1), IpAddr::from((n as u32).to_be_bytes()));
+            assert_eq!(
+                waiting.push(key, Waiter::Received(PortIndex(0), n), Tick(0)).is_ok(),
+                n < NEIGHBOURS
+            );
+        }
+    }
+
+    #[test]
+    fn patience_ends() {
+        let mut waiting = Waiting::new();
+        waiting.push(key(1), Waiter::Own(key(1).1, ()), Tick(5)).unwrap();
+        assert!(waiting.take_expired(Tick(PATIENCE.as_nanos() as u64)).is_none());
+        assert!(waiting.take_expired(Tick(PATIENCE.as_nanos() as u64 + 5)).is_some());
+    }
+
+    #[test]
+    fn the_kernel_is_asked_once_a_second() {
+        let mut waiting = Waiting::<()>::new();
+        let asked = (0..40).filter(|n| waiting.should_ask(key(1), Tick(n * 100_000_000))).count();
+        assert_eq!(asked, 4);
+    }
+}

@@ -1,0 +1,457 @@
+//! A worker: what belongs to one core alone, and its turn.
+//!
+//! # Life cycle
+//!
+//! Made on the control side with its [`PacketIo`] and its [`WorkerLink`], moved to a pinned thread, and turned there
+//! until it is stopped: control messages (bounded), frames from the kernel twins, then from each port one burst through
+//! [`pipeline::run`], then transmission. [`Worker::drain`] ends it. Only its own thread touches it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use packet::{BURST, Burst, DropReason, Frame, FramePool, L3, PacketIo, PortIndex};
+
+use crate::control::{FromWorker, MESSAGES_PER_TURN, ToWorker, WorkerLink};
+use crate::icmp;
+use crate::neigh::{Waiter, Waiting};
+use crate::pipeline::{self, Packet};
+use crate::stats::PortStats;
+use crate::tables::{Adjacency, IfaceSlot, Resolution, Tables};
+use crate::time::Tick;
+
+/// How often what waits is looked through.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+/// One core's packet path.
+pub struct Worker<Io: PacketIo> {
+    tables: Arc<Tables>,
+    local: Local<Io>,
+    /// Tables to be handed up for dropping; more than one only while the queue up is full.
+    retired: ArrayVec<Arc<Tables>, MESSAGES_PER_TURN>,
+    kept: Tick,
+}
+
+/// What a worker owns beside the tables: the pipeline's hands.
+pub struct Local<Io: PacketIo> {
+    pub(crate) io: Io,
+    pub(crate) link: WorkerLink<Io::Frame>,
+    /// Frames to transmit, by port.
+    out: Vec<Out<Io::Frame>>,
+    /// Frames to free together.
+    dead: Burst<Io::Frame>,
+    waiting: Waiting<Io::Frame>,
+    limit: icmp::Limit,
+    /// Identification of the next ICMP error.
+    ip_id: u16,
+    /// Frames were queued for the twin thread in this turn.
+    punted: bool,
+}
+
+/// A port's frames to transmit.
+struct Out<F> {
+    burst: Burst<F>,
+    /// The port's link is up, by the tables in use.
+    up: bool,
+}
+
+impl<Io: PacketIo> Worker<Io> {
+    /// A worker over `io`, which begins with `tables` and sends at most `icmp_rate` errors a second.
+    pub fn new(io: Io, link: WorkerLink<Io::Frame>, tables: Arc<Tables>, icmp_rate: u32) -> Self {
+        link.stats.generation.set(tables.generation.0);
+        let out = tables
+            .ports
+            .iter()
+            .map(|port| Out { burst: Burst::new(), up: port.state.up })
+            .collect();
+        Self {
+            tables,
+            local: Local {
+                io,
+                link,
+                out,
+                dead: Burst::new(),
+                waiting: Waiting::new(),
+                limit: icmp::Limit::new(icmp_rate),
+                ip_id: 0,
+                punted: false,
+            },
+            retired: ArrayVec::new(),
+            kept: Tick(0),
+        }
+    }
+
+    /// One turn. Returns how many frames it handled: zero tells the runtime that it may rest.
+    pub fn turn(&mut self, now: Tick) -> usize {
+        self.serve_control(now);
+        let mut handled = self.serve_twins();
+        let mut burst = Burst::new();
+        for port in (0..self.tables.ports.len() as u16).map(PortIndex) {
+            let received = self.local.io.rx(port, &mut burst);
+            if received == 0 {
+                continue;
+            }
+            handled += received;
+            if let Some(stats) = self.local.link.stats.port(port) {
+                stats.rx_packets.add(received as u64);
+                stats.rx_bytes.add(burst.iter().map(|frame| frame.len() as u64).sum());
+            }
+            pipeline::run(&self.tables, &mut self.local, port, &mut burst, now);
+        }
+        if now.since(self.kept) >= HOUSEKEEPING {
+            self.kept = now;
+            self.keep_house(now);
+        }
+        self.local.transmit_all();
+        self.local.end_turn();
+        handled
+    }
+
+    /// Sends what is queued and frees what waits. The worker may be dropped, or turned again, afterwards.
+    pub fn drain(&mut self) {
+        self.local.transmit_all();
+        while let Some((port, frame)) = self.local.link.from_twin.pop() {
+            self.local.drop(port, DropReason::Shutdown, frame);
+        }
+        while let Some(waiters) = self.local.waiting.take(|_| true) {
+            for waiter in waiters {
+                match waiter {
+                    Waiter::Received(port, frame) => {
+                        self.local.drop(port, DropReason::Shutdown, frame)
+                    }
+                    Waiter::Own(_, frame) => self.local.release(frame),
+                }
+            }
+        }
+        self.local.end_turn();
+    }
+
+    /// The packet I/O that the worker was made with.
+    pub fn io(&mut self) -> &mut Io {
+        &mut self.local.io
+    }
+
+    fn serve_control(&mut self, now: Tick) {
+        while let Some(old) = self.retired.pop() {
+            if let Err(full) = self.local.link.up.try_send(FromWorker::Retired(old)) {
+                if let FromWorker::Retired(old) = full.into_inner() {
+                    self.retired.push(old);
+                }
+                // Adopting more tables would leave old ones without a place: the control side is behind, so wait for it.
+                return;
+            }
+        }
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.local.link.control.try_recv() {
+                Ok(ToWorker::Adopt(tables)) => self.adopt(tables, now),
+                Ok(ToWorker::IcmpRate(per_second)) => {
+                    self.local.limit = icmp::Limit::new(per_second)
+                }
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn adopt(&mut self, tables: Arc<Tables>, now: Tick) {
+        self.local.link.stats.generation.set(tables.generation.0);
+        for (out, port) in self.local.out.iter_mut().zip(&tables.ports) {
+            out.up = port.state.up;
+        }
+        let old = std::mem::replace(&mut self.tables, tables);
+        if let Err(full) = self.local.link.up.try_send(FromWorker::Retired(old))
+            && let FromWorker::Retired(old) = full.into_inner()
+        {
+            self.retired.push(old);
+        }
+        // Packets whose neighbour is now known go on; those whose neighbour failed end.
+        let known = |tables: &Tables, index, addr| {
+            let slot = tables.iface_by_index(index)?;
+            Some(tables.neighbour(slot, addr)?.resolution)
+        };
+        let tables = self.tables.clone();
+        while let Some(waiters) = self.local.waiting.take(|(index, addr)| {
+            matches!(known(&tables, *index, *addr), Some(Resolution::Known { .. }))
+        }) {
+            for waiter in waiters {
+                match waiter {
+                    Waiter::Received(port, frame) => {
+                        let mut burst = Burst::new();
+                        burst.push(frame);
+                        pipeline::run(&tables, &mut self.local, port, &mut burst, now);
+                    }
+                    Waiter::Own(dst, frame) => {
+                        pipeline::originate(&tables, &mut self.local, frame, dst, now)
+                    }
+                }
+            }
+        }
+        while let Some(waiters) = self
+            .local
+            .waiting
+            .take(|(index, addr)| matches!(known(&tables, *index, *addr), Some(Resolution::Failed)))
+        {
+            self.local.give_up(&tables, waiters, now);
+        }
+    }
+
+    fn serve_twins(&mut self) -> usize {
+        let mut handled = 0;
+        while handled < BURST
+            && let Some((port, frame)) = self.local.link.from_twin.pop()
+        {
+            if let Some(stats) = self.local.link.stats.port(port) {
+                stats.from_twin.add(1);
+            }
+            self.local.transmit(port, frame);
+            handled += 1;
+        }
+        handled
+    }
+
+    fn keep_house(&mut self, now: Tick) {
+        while let Some(waiters) = self.local.waiting.take_expired(now) {
+            let tables = self.tables.clone();
+            self.local.give_up(&tables, waiters, now);
+        }
+    }
+}
+
+impl<Io: PacketIo> Local<Io> {
+    /// Queues a frame for a port.
+    #[inline(always)]
+    pub(crate) fn transmit(&mut self, port: PortIndex, frame: Io::Frame) {
+        let Some(out) = self.out.get_mut(usize::from(port.0)) else {
+            return self.release(frame);
+        };
+        out.burst.push(frame);
+        if out.burst.is_full() {
+            self.transmit_port(port);
+        }
+    }
+
+    /// Hands a frame, as it came, to the kernel.
+    pub(crate) fn punt(&mut self, port: PortIndex, frame: Io::Frame) {
+        match self.link.to_twin.push((port, frame)) {
+            Ok(()) => {
+                self.punted = true;
+                if let Some(stats) = self.link.stats.port(port) {
+                    stats.to_twin.add(1);
+                }
+            }
+            Err((_, frame)) => self.drop(port, DropReason::TwinQueueFull, frame),
+        }
+    }
+
+    /// Ends a frame and counts why.
+    pub(crate) fn drop(&mut self, port: PortIndex, reason: DropReason, frame: Io::Frame) {
+        self.count_drop(port, reason, 1);
+        self.release(frame);
+    }
+
+    /// Ends a whole burst for one reason.
+    pub(crate) fn drop_burst(
+        &mut self,
+        port: PortIndex,
+        reason: DropReason,
+        burst: &mut Burst<Io::Frame>,
+    ) {
+        self.count_drop(port, reason, burst.len() as u64);
+        self.io.free(burst);
+    }
+
+    /// Ends a frame that is done with, uncounted.
+    pub(crate) fn release(&mut self, frame: Io::Frame) {
+        self.dead.push(frame);
+        if self.dead.is_full() {
+            self.io.free(&mut self.dead);
+        }
+    }
+
+    /// Ends a packet, counts why, and answers its sender where the reason has an answer.
+    pub(crate) fn refuse(
+        &mut self,
+        tables: &Tables,
+        frame: Io::Frame,
+        packet: &Packet,
+        reason: DropReason,
+        mtu: u32,
+        now: Tick,
+    ) {
+        if let Some(error) = icmp::answer(reason, packet.layers.l3, mtu)
+            && icmp::may_answer(packet, &frame)
+        {
+            if self.limit.take(now) {
+                self.answer(tables, &frame, packet, error, now);
+            } else {
+                self.link.stats.icmp_limited.add(1);
+            }
+        }
+        self.drop(packet.port, reason, frame);
+    }
+
+    fn answer(
+        &mut self,
+        tables: &Tables,
+        frame: &Io::Frame,
+        packet: &Packet,
+        error: icmp::Error,
+        now: Tick,
+    ) {
+        let to = packet.src();
+        let Some(source) = source_of_error(tables, packet, to) else {
+            return;
+        };
+        self.ip_id = self.ip_id.wrapping_add(1);
+        let Some(bytes) = icmp::build(packet, frame, error, source, self.ip_id) else {
+            return;
+        };
+        if let Some(mut answer) = self.io.pool().alloc()
+            && answer.append(&bytes)
+        {
+            self.link.stats.icmp_sent.add(1);
+            pipeline::originate(tables, self, answer, to, now);
+        }
+    }
+
+    /// Keeps a received packet until its neighbour is known, and has the kernel asked.
+    pub(crate) fn wait(
+        &mut self,
+        tables: &Tables,
+        iface: IfaceSlot,
+        addr: IpAddr,
+        port: PortIndex,
+        frame: Io::Frame,
+        now: Tick,
+    ) {
+        let Some(index) = tables.iface(iface).map(|entry| entry.iface.index) else {
+            return self.drop(port, DropReason::NoRoute, frame);
+        };
+        self.ask((index, addr), now);
+        if let Err(Waiter::Received(port, frame)) =
+            self.waiting.push((index, addr), Waiter::Received(port, frame), now)
+        {
+            self.drop(port, DropReason::NeighbourQueueFull, frame);
+        }
+    }
+
+    /// Keeps a packet of this node's own likewise.
+    pub(crate) fn wait_own(
+        &mut self,
+        tables: &Tables,
+        iface: IfaceSlot,
+        addr: IpAddr,
+        dst: IpAddr,
+        frame: Io::Frame,
+        now: Tick,
+    ) {
+        let Some(index) = tables.iface(iface).map(|entry| entry.iface.index) else {
+            return self.release(frame);
+        };
+        self.ask((index, addr), now);
+        if let Err(Waiter::Own(_, frame)) =
+            self.waiting.push((index, addr), Waiter::Own(dst, frame), now)
+        {
+            self.release(frame);
+        }
+    }
+
+    /// Tells the kernel that a stale neighbour is in use, so that it probes it again.
+    pub(crate) fn mention(&mut self, tables: &Tables, to: &Adjacency, now: Tick) {
+        if let Some(entry) = tables.iface(to.iface) {
+            self.ask((entry.iface.index, to.addr), now);
+        }
+    }
+
+    fn ask(&mut self, key: crate::neigh::Key, now: Tick) {
+        if self.waiting.should_ask(key, now) {
+            // A full queue loses the question; it is asked again in a second.
+            let _ = self.link.up.try_send(FromWorker::Resolve { iface: key.0, addr: key.1 });
+        }
+    }
+
+    /// Ends packets whose neighbour did not answer.
+    fn give_up(
+        &mut self,
+        tables: &Tables,
+        waiters: impl IntoIterator<Item = Waiter<Io::Frame>>,
+        now: Tick,
+    ) {
+        for waiter in waiters {
+            match waiter {
+                Waiter::Own(_, frame) => self.release(frame),
+                Waiter::Received(port, frame) => match Packet::of(tables, port, &frame) {
+                    Some(packet) => {
+                        self.refuse(tables, frame, &packet, DropReason::NeighbourFailed, 0, now)
+                    }
+                    None => self.drop(port, DropReason::NeighbourFailed, frame),
+                },
+            }
+        }
+    }
+
+    fn transmit_all(&mut self) {
+        for port in (0..self.out.len() as u16).map(PortIndex) {
+            self.transmit_port(port);
+        }
+    }
+
+    /// Sends a port's burst, with one retry; the rest is dropped and counted.
+    fn transmit_port(&mut self, port: PortIndex) {
+        let (Some(out), Some(stats)) =
+            (self.out.get_mut(usize::from(port.0)), self.link.stats.port(port))
+        else {
+            return;
+        };
+        let burst = &mut out.burst;
+        if !out.up && !burst.is_empty() {
+            stats.drop(DropReason::PortDown, burst.len() as u64);
+            return self.io.free(burst);
+        }
+        for _ in 0..2 {
+            if burst.is_empty() {
+                return;
+            }
+            let before: u64 = burst.iter().map(|frame| frame.len() as u64).sum();
+            let sent = self.io.tx(port, burst);
+            let after: u64 = burst.iter().map(|frame| frame.len() as u64).sum();
+            stats.tx_packets.add(sent as u64);
+            stats.tx_bytes.add(before - after);
+        }
+        if !burst.is_empty() {
+            stats.drop(DropReason::TxFull, burst.len() as u64);
+            self.io.free(burst);
+        }
+    }
+
+    fn end_turn(&mut self) {
+        if !self.dead.is_empty() {
+            self.io.free(&mut self.dead);
+        }
+        if std::mem::take(&mut self.punted) {
+            self.link.twin.wake();
+        }
+        self.link.stats.waiting.set(self.waiting.len() as u64);
+    }
+
+    fn count_drop(&self, port: PortIndex, reason: DropReason, n: u64) {
+        if let Some(stats) = self.stats(port) {
+            stats.drop(reason, n);
+        }
+    }
+
+    fn stats(&self, port: PortIndex) -> Option<&PortStats> {
+        self.link.stats.port(port)
+    }
+}
+
+/// Linux's choice: an address of the interface that the error leaves by, else of the one that the packet came by, else any.
+fn source_of_error(tables: &Tables, packet: &Packet, to: IpAddr) -> Option<IpAddr> {
+    let leaves = pipeline::own_way(tables, to).and_then(|way| tables.iface(way.iface));
+    let came = tables.iface(packet.iface);
+    let family = usize::from(packet.layers.l3 == L3::Ipv6);
+    leaves
+        .and_then(|entry| entry.source_for(to))
+        .or_else(|| came.and_then(|entry| entry.source_for(to)))
+        .or_else(|| tables.any_source.get(family).copied().flatten())
+}
