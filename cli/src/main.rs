@@ -1,3 +1,45 @@
 //! The `twinwall` binary: parses the command line and runs one command.
+//!
+//! Exit codes: 0 done, 1 failed (said on stderr), 2 wrong usage.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::args::{Cli, Command};
+use cli::commands::{self, DropsView, PortsView, StatusView, View, WorkersView};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("twinwall: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check(args) => {
+            let good = commands::check(&args.config);
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Status(args) => show(&StatusView, &args)?,
+        Command::Ports(args) => show(&PortsView, &args)?,
+        Command::Workers(args) => show(&WorkersView, &args)?,
+        Command::Drops(args) => show(&DropsView { all: args.all }, &args.watch)?,
+        Command::Completions { shell } => commands::completions(shell),
+        Command::Man { out } => commands::man(out.as_deref())?,
+        Command::Openapi => print!("{}", cli::api::document()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command that talks to the daemon.
+fn show<V: View>(view: &V, args: &cli::args::WatchArgs) -> anyhow::Result<()>
+where
+    V::Answer: Clone,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(commands::show(view, args))?)
+}

@@ -1,4 +1,5 @@
 //! Bad configuration files, and what the user is told of each: the place, the problem, the remedy.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,188 @@
+//! Counters for Prometheus, through the `metrics` facade.
+//!
+//! # Overview
+//!
+//! Nothing is counted here: workers and devices count, and at each scrape [`publish`] copies their numbers into whatever
+//! recorder is installed (the daemon's is `metrics-exporter-prometheus`). [`describe`] says once what each means.
+//!
+//! # Who may touch what
+//!
+//! Both are called by the API's thread only, with the recorder current.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+use super::Snapshots;
+use super::model::{PortCounters, WorkerCounters};
+
+/// A counter of a port: its metric, what it means, how to read it.
+type PortMetric = (&'static str, Unit, &'static str, fn(&PortCounters) -> u64);
+
+const PORT: &[PortMetric] = &[
+    ("twinwall_port_rx_packets_total", Unit::Count, "Frames received by workers.", |c| {
+        c.rx_packets
+    }),
+    (
+        "twinwall_port_rx_bytes_total",
+        Unit::Bytes,
+        "Bytes of the frames received by workers.",
+        |c| c.rx_bytes,
+    ),
+    ("twinwall_port_tx_packets_total", Unit::Count, "Frames that the device took to send.", |c| {
+        c.tx_packets
+    }),
+    (
+        "twinwall_port_tx_bytes_total",
+        Unit::Bytes,
+        "Bytes of the frames that the device took to send.",
+        |c| c.tx_bytes,
+    ),
+    ("twinwall_port_rx_missed_total", Unit::Count, "Frames that no worker fetched in time.", |c| {
+        c.rx_missed
+    }),
+    ("twinwall_port_rx_errors_total", Unit::Count, "Frames that came broken.", |c| c.rx_errors),
+    (
+        "twinwall_port_rx_no_mbuf_total",
+        Unit::Count,
+        "Frames lost because the pool was empty.",
+        |c| c.rx_no_mbuf,
+    ),
+    ("twinwall_port_tx_errors_total", Unit::Count, "Frames that the device failed to send.", |c| {
+        c.tx_errors
+    }),
+    ("twinwall_port_to_twin_total", Unit::Count, "Frames handed to the kernel twin.", |c| {
+        c.to_twin
+    }),
+    (
+        "twinwall_port_from_twin_total",
+        Unit::Count,
+        "Frames that the kernel sent on the twin.",
+        |c| c.from_twin,
+    ),
+];
+
+/// A counter of a worker: its metric, what it means, how to read it.
+type WorkerMetric = (&'static str, Unit, &'static str, fn(&WorkerCounters) -> u64);
+
+const WORKER: &[WorkerMetric] = &[
+    ("twinwall_worker_turns_total", Unit::Count, "Turns of the worker's loop.", |c| c.turns),
+    (
+        "twinwall_worker_idle_turns_total",
+        Unit::Count,
+        "Turns in which there was nothing to do.",
+        |c| c.idle_turns,
+    ),
+    (
+        "twinwall_worker_slept_nanoseconds_total",
+        Unit::Nanoseconds,
+        "Time slept for want of work.",
+        |c| c.slept_ns,
+    ),
+    ("twinwall_worker_rx_packets_total", Unit::Count, "Frames received.", |c| c.rx_packets),
+    ("twinwall_worker_rx_bytes_total", Unit::Bytes, "Bytes received.", |c| c.rx_bytes),
+    ("twinwall_worker_tx_packets_total", Unit::Count, "Frames sent.", |c| c.tx_packets),
+    ("twinwall_worker_tx_bytes_total", Unit::Bytes, "Bytes sent.", |c| c.tx_bytes),
+    ("twinwall_worker_drops_total", Unit::Count, "Frames dropped on purpose.", |c| c.drops),
+    ("twinwall_worker_icmp_sent_total", Unit::Count, "ICMP errors sent.", |c| c.icmp_sent),
+    (
+        "twinwall_worker_icmp_limited_total",
+        Unit::Count,
+        "ICMP errors held back by the rate limit.",
+        |c| c.icmp_limited,
+    ),
+    ("twinwall_worker_fragmented_total", Unit::Count, "Packets cut into fragments.", |c| {
+        c.fragmented
+    }),
+];
+
+const GAUGES: &[(&str, Unit, &str)] = &[
+    ("twinwall_info", Unit::Count, "Always 1; the labels say which version runs."),
+    ("twinwall_uptime_seconds", Unit::Seconds, "Seconds since the daemon started."),
+    ("twinwall_port_up", Unit::Count, "1 where the port's link is up."),
+    ("twinwall_port_mtu_bytes", Unit::Bytes, "The port's MTU."),
+    (
+        "twinwall_worker_waiting_packets",
+        Unit::Count,
+        "Packets that wait for their next hop's address now.",
+    ),
+    (
+        "twinwall_worker_generation",
+        Unit::Count,
+        "The generation of the tables that the worker runs.",
+    ),
+    ("twinwall_pool_frames", Unit::Count, "Frames in the pool, in use or not."),
+    ("twinwall_pool_frames_in_use", Unit::Count, "Frames of the pool that are in use now."),
+    ("twinwall_tables_generation", Unit::Count, "The newest generation of the forwarding tables."),
+    ("twinwall_interfaces", Unit::Count, "Interfaces that forwarding knows."),
+    ("twinwall_routes", Unit::Count, "Routes that forwarding knows."),
+    ("twinwall_neighbours", Unit::Count, "Neighbours that forwarding knows."),
+];
+
+const DROPS: &str = "twinwall_drops_total";
+
+/// Says what each metric means.
+pub fn describe() {
+    for (name, unit, help, _) in PORT {
+        describe_counter!(*name, *unit, *help);
+    }
+    for (name, unit, help, _) in WORKER {
+        describe_counter!(*name, *unit, *help);
+    }
+    for (name, unit, help) in GAUGES {
+        describe_gauge!(*name, *unit, *help);
+    }
+    describe_counter!(DROPS, Unit::Count, "Frames dropped on purpose, by reason and port.");
+}
+
+/// Gauges are floating point; counts past 2^53 would be rounded, which none of these reaches.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+/// Copies the present numbers into the recorder.
+pub fn publish(from: &dyn Snapshots) {
+    let status = from.status();
+    gauge!("twinwall_info", "version" => status.version, "dpdk" => status.dpdk).set(1.0);
+    gauge!("twinwall_uptime_seconds").set(status.uptime_seconds);
+    for pool in status.pools {
+        let socket = pool.socket.to_string();
+        gauge!("twinwall_pool_frames", "socket" => socket.clone()).set(f64::from(pool.size));
+        gauge!("twinwall_pool_frames_in_use", "socket" => socket).set(f64::from(pool.in_use));
+    }
+    let tables = status.tables;
+    gauge!("twinwall_tables_generation").set(float(tables.generation));
+    gauge!("twinwall_interfaces").set(float(tables.interfaces));
+    gauge!("twinwall_routes", "family" => "ipv4").set(float(tables.ipv4_routes));
+    gauge!("twinwall_routes", "family" => "ipv6").set(float(tables.ipv6_routes));
+    gauge!("twinwall_neighbours").set(float(tables.neighbours));
+
+    let ports = from.ports().ports;
+    for port in &ports {
+        for (metric, _, _, read) in PORT {
+            counter!(*metric, "port" => port.name.clone()).absolute(read(&port.counters));
+        }
+        gauge!("twinwall_port_up", "port" => port.name.clone()).set(f64::from(u8::from(port.up)));
+        gauge!("twinwall_port_mtu_bytes", "port" => port.name.clone()).set(f64::from(port.mtu));
+    }
+    for worker in from.workers().workers {
+        let labels = [("worker", worker.index.to_string()), ("core", worker.core.to_string())];
+        for (metric, _, _, read) in WORKER {
+            counter!(*metric, &labels).absolute(read(&worker.counters));
+        }
+        gauge!("twinwall_worker_waiting_packets", &labels).set(float(worker.counters.waiting));
+        gauge!("twinwall_worker_generation", &labels).set(float(worker.generation));
+    }
+    // A reason that did not occur on a port is a zero, so that a first drop is an increase.
+    for drop in from.drops().drops {
+        for port in &ports {
+            let here = drop
+                .places
+                .iter()
+                .filter(|place| place.port == port.name)
+                .map(|place| place.packets)
+                .sum();
+            counter!(DROPS, "reason" => drop.reason.clone(), "port" => port.name.clone())
+                .absolute(here);
+        }
+    }
+}

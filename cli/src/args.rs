@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::model::DEFAULT_SOCKET;
+
+/// The configuration file when nobody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/twinwall/twinwall.toml";
+
+/// A router on DPDK that the kernel's own tools configure.
+#[derive(Debug, Parser)]
+#[command(name = "twinwall", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks a configuration file against itself and this machine, without starting
+    ///
+    /// Exits with 0 if the daemon would start with it, 1 if not, 2 on wrong usage.
+    Check(ConfigArgs),
+    /// Shows the daemon as a whole
+    Status(WatchArgs),
+    /// Shows ports and their counters
+    Ports(WatchArgs),
+    /// Shows workers and their counters
+    Workers(WatchArgs),
+    /// Shows why packets were dropped
+    Drops(DropsArgs),
+    /// Prints the completions of a shell
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page, or writes one for each command
+    Man {
+        /// Write one page for each command into this folder.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Prints the API's OpenAPI document
+    #[command(hide = true)]
+    Openapi,
+}
+
+/// Which configuration.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// The configuration file (docs/config.md describes it)
+    #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "TWINWALL_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// How to ask and to show.
+#[derive(Args, Clone, Debug)]
+pub struct WatchArgs {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "TWINWALL_SOCKET")]
+    pub socket: PathBuf,
+    /// Prints JSON; with --watch, one line each time
+    #[arg(long)]
+    pub json: bool,
+    /// Shows again every so many seconds, with rates
+    #[arg(long, short, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = seconds)]
+    pub watch: Option<Duration>,
+    /// With --watch: stops after so many times
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// How to show drops.
+#[derive(Args, Clone, Debug)]
+pub struct DropsArgs {
+    /// How to ask and to show.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Lists the reasons that did not occur, too
+    #[arg(long, short)]
+    pub all: bool,
+}
+
+/// A time between looks: 0.1 s to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number of seconds".to_owned())?;
+    if !(0.1..=86_400.0).contains(&seconds) {
+        return Err("it must be from 0.1 to 86400 seconds".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn watch_takes_seconds_or_none() {
+        let watch = |args: &[&str]| match Cli::try_parse_from(args).map(|cli| cli.command) {
+            Ok(Command::Ports(args)) => Ok(args.watch),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        assert_eq!(watch(&["twinwall", "ports"]).unwrap(), None);
+        assert_eq!(watch(&["twinwall", "ports", "--watch"]).unwrap(), Some(Duration::from_secs(1)));
+        assert_eq!(
+            watch(&["twinwall", "ports", "-w", "0.5"]).unwrap(),
+            Some(Duration::from_millis(500))
+        );
+        assert!(watch(&["twinwall", "ports", "--watch", "0"]).unwrap_err().contains("0.1"));
+        assert!(watch(&["twinwall", "ports", "--count", "3"]).unwrap_err().contains("--watch"));
+    }
+}

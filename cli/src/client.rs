@@ -1,0 +1,140 @@
+//! The API's client: one request a connection over the Unix socket.
+//!
+//! # Overview
+//!
+//! [`Client::get`] asks the daemon and reads the answer into the type that the daemon wrote it from. Every error says
+//! what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::model::ApiError;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "twinwall is not running: nobody answers on {path} ({error})\n\
+         start it with `systemctl start twinwall` or `twinwall run --config FILE`; if it runs with another `socket` in [api], \
+         name that with --socket or TWINWALL_SOCKET"
+    )]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The socket is not for this user.
+    #[error(
+        "{path} is not for this user: {error}\nrun this as root, or as a member of the socket's group"
+    )]
+    Forbidden {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The connection broke.
+    #[error(
+        "{path} does not speak HTTP as twinwall does: {error}\ncheck with `ss -xlp` who listens there"
+    )]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        error: hyper::Error,
+    },
+    /// No answer in time.
+    #[error(
+        "twinwall did not answer within {0:?}\nits control thread hangs; see its log (`journalctl -u twinwall`)"
+    )]
+    Silent(Duration),
+    /// The daemon said no.
+    #[error("twinwall answered {status}: {message}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// What it said.
+        message: String,
+    },
+    /// The answer cannot be read.
+    #[error(
+        "twinwall's answer cannot be read: {0}\ndaemon and command are of different versions; restart the daemon"
+    )]
+    Unreadable(#[from] serde_json::Error),
+}
+
+/// A client of the daemon behind one socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon behind the socket at `path`; connects at each request.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Asks for `target`, such as `/v1/ports`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no daemon, no answer, or a refusal.
+    pub async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        let bytes = self.get_bytes(target).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// Asks for `target` and returns the answer as it came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn get_bytes(&self, target: &str) -> Result<Bytes, ClientError> {
+        tokio::time::timeout(PATIENCE, self.request(target))
+            .await
+            .map_err(|_| ClientError::Silent(PATIENCE))?
+    }
+
+    async fn request(&self, target: &str) -> Result<Bytes, ClientError> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|error| {
+            let path = self.path.clone();
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => ClientError::Forbidden { path, error },
+                _ => ClientError::NotRunning { path, error },
+            }
+        })?;
+        let protocol = |error| ClientError::Protocol { path: self.path.clone(), error };
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
+        // Its failure shows in the request as well.
+        tokio::spawn(async move { connection.await.ok() });
+        let mut request = Request::new(Empty::<Bytes>::new());
+        if let Ok(uri) = target.parse() {
+            *request.uri_mut() = uri;
+        }
+        request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("twinwall"));
+        let response = sender.send_request(request).await.map_err(protocol)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(protocol)?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let message = serde_json::from_slice::<ApiError>(&body)
+            .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |said| said.error);
+        Err(ClientError::Refused { status, message })
+    }
+}

@@ -1,0 +1,64 @@
+//! `twinwall status`.
+
+use super::View;
+use super::numbers::{duration, grouped};
+use crate::api::model::Status;
+
+/// The daemon as a whole.
+pub struct StatusView;
+
+impl View for StatusView {
+    type Answer = Status;
+    type Json = Status;
+    const TARGET: &'static str = "/v1/status";
+
+    fn text(&self, now: &Status, _: Option<&Status>) -> String {
+        let pages = if now.hugepages { "hugepages" } else { "ordinary memory" };
+        let tables = &now.tables;
+        let lag = match tables.generation.saturating_sub(tables.oldest_in_use) {
+            0 => String::new(),
+            n => format!(" (a worker is {n} behind)"),
+        };
+        let mut lines = vec![
+            ("version", format!("{} on {}", now.version, now.dpdk)),
+            ("process", now.pid.to_string()),
+            ("uptime", duration(now.uptime_seconds)),
+            ("config", now.config.clone()),
+            ("memory", pages.to_owned()),
+            ("workers", format!("{}, {} when idle", now.workers, now.idle)),
+            ("ports", format!("{}, {} up", now.ports, now.ports_up)),
+        ];
+        for pool in &now.pools {
+            let text = format!(
+                "{} of {} in use (socket {})",
+                grouped(pool.in_use.into()),
+                grouped(pool.size.into()),
+                pool.socket
+            );
+            lines.push(("frames", text));
+        }
+        lines.extend([
+            ("interfaces", grouped(tables.interfaces)),
+            (
+                "routes",
+                format!(
+                    "{} IPv4, {} IPv6",
+                    grouped(tables.ipv4_routes),
+                    grouped(tables.ipv6_routes)
+                ),
+            ),
+            ("neighbours", grouped(tables.neighbours)),
+            ("generation", format!("{}{lag}", tables.generation)),
+            ("icmp rate", format!("{}/s", grouped(now.icmp_rate.into()))),
+        ]);
+        lines
+            .iter()
+            .map(|(name, value)| format!("{name:<12}{value}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn json(&self, now: Status, _: Option<&Status>) -> Status {
+        now
+    }
+}

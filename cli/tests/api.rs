@@ -1,0 +1,484 @@
+//! The API over a real Unix socket, with a made-up daemon behind it; the commands as its clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cli::api::model::{
+    Drop, DropPlace, Drops, Interface, Interfaces, NextHop, Pool, Port, PortCounters, Ports, Route,
+    Routes, Status, TableCounts, Worker, WorkerCounters, Workers,
+};
+use cli::api::{self, Snapshots, Socket, SocketError};
+use cli::client::{Client, ClientError};
+
+/// A daemon of two ports, whose counters grow by a known amount each time they are read, once a "second".
+#[derive(Default)]
+struct MadeUp {
+    reads: AtomicU64,
+}
+
+impl MadeUp {
+    fn step(&self) -> u64 {
+        self.reads.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+fn port(name: &str, n: u64) -> Port {
+    Port {
+        name: name.into(),
+        device: "net_null0".into(),
+        driver: "net_null".into(),
+        mode: "routed".into(),
+        mac: "02:00:00:00:00:01".into(),
+        mtu: 1500,
+        up: true,
+        speed_mbps: Some(10_000),
+        rx_queues: 1,
+        tx_queues: 1,
+        counters: PortCounters {
+            rx_packets: n * 2_000,
+            rx_bytes: n * 128_000,
+            drops: n * 5,
+            ..PortCounters::default()
+        },
+        ..Port::default()
+    }
+}
+
+impl Snapshots for MadeUp {
+    fn status(&self) -> Status {
+        Status {
+            version: "1.2.3".into(),
+            dpdk: "DPDK 22.11".into(),
+            pid: 77,
+            uptime_seconds: 4_000.0,
+            ports: 2,
+            ports_up: 1,
+            workers: 1,
+            idle: "adaptive".into(),
+            pools: vec![Pool { socket: 0, size: 16_384, in_use: 2_048 }],
+            tables: TableCounts {
+                generation: 9,
+                oldest_in_use: 9,
+                interfaces: 3,
+                ipv4_routes: 4,
+                ipv6_routes: 5,
+                neighbours: 6,
+            },
+            ..Status::default()
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        let n = self.step();
+        Ports {
+            uptime_seconds: n as f64,
+            ports: vec![port("lan", n), Port { up: false, ..port("wan", 0) }],
+        }
+    }
+
+    fn workers(&self) -> Workers {
+        let n = self.step();
+        let counters = WorkerCounters {
+            turns: n * 100,
+            idle_turns: n * 75,
+            rx_packets: n * 2_000,
+            ..WorkerCounters::default()
+        };
+        Workers {
+            uptime_seconds: n as f64,
+            workers: vec![Worker { index: 0, core: 3, counters, ..Worker::default() }],
+        }
+    }
+
+    fn drops(&self) -> Drops {
+        let n = self.step();
+        let places = vec![
+            DropPlace { port: "lan".into(), worker: 0, packets: n * 3 },
+            DropPlace { port: "lan".into(), worker: 1, packets: n },
+            DropPlace { port: "wan".into(), worker: 0, packets: n },
+        ];
+        let happened =
+            Drop { reason: "no_route".into(), help: "No route.".into(), packets: n * 5, places };
+        let never =
+            Drop { reason: "ttl_expired".into(), help: "Too old.".into(), ..Drop::default() };
+        Drops { uptime_seconds: n as f64, drops: vec![happened, never] }
+    }
+
+    fn interfaces(&self) -> Interfaces {
+        let lan = Interface {
+            index: 5,
+            name: "lan".into(),
+            port: Some("lan".into()),
+            ..Interface::default()
+        };
+        Interfaces { interfaces: vec![lan] }
+    }
+
+    fn routes(&self, limit: Option<usize>) -> Routes {
+        let route = |prefix: &str| Route {
+            prefix: prefix.into(),
+            kind: "unicast".into(),
+            next_hops: vec![NextHop { via: None, interface: "lan".into(), weight: 1 }],
+            ..Route::default()
+        };
+        let all = ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"];
+        Routes {
+            counts: TableCounts { ipv4_routes: 2, ipv6_routes: 1, ..TableCounts::default() },
+            truncated: limit.is_some_and(|limit| limit < all.len()),
+            routes: limit.map(|limit| all.iter().take(limit).map(|prefix| route(prefix)).collect()),
+        }
+    }
+}
+
+/// The API of a made-up daemon, running on a thread until dropped.
+struct Running {
+    folder: tempfile::TempDir,
+    tcp: Option<SocketAddr>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(listen: Option<SocketAddr>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = Socket::bind(&folder.path().join("api.sock")).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (ready, bound) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+            let router = api::router(Arc::new(MadeUp::default()), recorder.handle());
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            metrics::with_local_recorder(&recorder, || {
+                api::metrics::describe();
+                let stop = async {
+                    stopped.await.ok();
+                };
+                runtime
+                    .block_on(api::serve(
+                        &socket,
+                        listen,
+                        router,
+                        |tcp| ready.send(tcp).unwrap(),
+                        stop,
+                    ))
+                    .unwrap();
+            });
+        });
+        let tcp = bound.recv().unwrap();
+        Self { folder, tcp, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("api.sock")
+    }
+
+    fn get<T: serde::de::DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        runtime().block_on(Client::new(&self.path()).get(target))
+    }
+
+    fn text(&self, target: &str) -> String {
+        let bytes = runtime().block_on(Client::new(&self.path()).get_bytes(target)).unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    /// Runs the binary against this daemon: exit code, stdout, stderr.
+    fn twinwall(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        twinwall(&self.path(), args)
+    }
+}
+
+impl std::ops::Drop for Running {
+    fn drop(&mut self) {
+        self.stop.take().unwrap().send(()).ok();
+        self.thread.take().unwrap().join().unwrap();
+        assert!(!self.path().exists(), "the socket is left behind");
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn twinwall(socket: &std::path::Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_twinwall"))
+        .args(args)
+        .env("TWINWALL_SOCKET", socket)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_address_answers_with_what_the_daemon_has() {
+    let daemon = Running::start(None);
+    let made_up = MadeUp::default();
+    assert_eq!(daemon.get::<Status>("/v1/status").unwrap(), made_up.status());
+    assert_eq!(daemon.get::<Ports>("/v1/ports").unwrap(), made_up.ports());
+    assert_eq!(daemon.get::<Workers>("/v1/workers").unwrap(), made_up.workers());
+    assert_eq!(daemon.get::<Drops>("/v1/drops").unwrap(), made_up.drops());
+    assert_eq!(daemon.get::<Interfaces>("/v1/interfaces").unwrap(), made_up.interfaces());
+    assert_eq!(daemon.get::<Routes>("/v1/routes").unwrap(), made_up.routes(None));
+    assert_eq!(daemon.get::<Routes>("/v1/routes?list=true").unwrap(), made_up.routes(Some(1000)));
+    let two = daemon.get::<Routes>("/v1/routes?list=true&limit=2").unwrap();
+    assert_eq!((two.routes.unwrap().len(), two.truncated), (2, true));
+    assert_eq!(daemon.text("/v1/openapi.json"), api::document());
+}
+
+#[test]
+fn what_is_not_there_is_refused_in_json() {
+    let daemon = Running::start(None);
+    for (target, status, message) in [
+        ("/v1/nothing", 404, "/v1/openapi.json lists"),
+        ("/v1/routes?list=maybe", 400, "provided string was not `true` or `false`"),
+        ("/v1/routes?limt=3", 400, "unknown field `limt`"),
+        ("/v1/routes?limit=100001", 400, "limit is at most 100000"),
+    ] {
+        match daemon.get::<Routes>(target) {
+            Err(ClientError::Refused { status: got, message: said }) => {
+                assert_eq!(got.as_u16(), status, "{target}");
+                assert!(said.contains(message), "{target}: {said}");
+            }
+            other => panic!("{target}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn metrics_have_a_meaning_and_the_present_numbers() {
+    let daemon = Running::start(None);
+    daemon.text("/metrics");
+    // Reads count: the first scrape read ports, workers and drops once each.
+    let text = daemon.text("/metrics");
+    for line in [
+        "# HELP twinwall_port_rx_packets_total Frames received by workers.",
+        "# TYPE twinwall_port_rx_packets_total counter",
+        "twinwall_port_rx_packets_total{port=\"lan\"} 8000",
+        "twinwall_port_rx_bytes_total{port=\"lan\"} 512000",
+        "twinwall_port_up{port=\"lan\"} 1",
+        "twinwall_port_up{port=\"wan\"} 0",
+        "twinwall_worker_turns_total{worker=\"0\",core=\"3\"} 500",
+        "twinwall_drops_total{reason=\"no_route\",port=\"lan\"} 24",
+        "twinwall_drops_total{reason=\"no_route\",port=\"wan\"} 6",
+        "twinwall_drops_total{reason=\"ttl_expired\",port=\"lan\"} 0",
+        "# TYPE twinwall_pool_frames_in_use gauge",
+        "twinwall_pool_frames_in_use{socket=\"0\"} 2048",
+        "twinwall_routes{family=\"ipv6\"} 5",
+        "twinwall_info{version=\"1.2.3\",dpdk=\"DPDK 22.11\"} 1",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line:?} is missing in\n{text}");
+    }
+    // Each family is described.
+    for family in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|rest| rest.split(' ').next().unwrap())
+    {
+        assert!(text.contains(&format!("# HELP {family} ")), "{family} has no description");
+    }
+}
+
+#[test]
+fn loopback_answers_too_and_writes_are_refused() {
+    use std::io::{Read, Write};
+    let daemon = Running::start(Some("127.0.0.1:0".parse().unwrap()));
+    let ask = |method: &str| {
+        let mut stream = std::net::TcpStream::connect(daemon.tcp.unwrap()).unwrap();
+        write!(stream, "{method} /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask("GET").starts_with("HTTP/1.1 200 OK"));
+    assert!(ask("GET").contains("\"version\":\"1.2.3\""));
+    let refused = ask("POST");
+    assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("read only"), "{refused}");
+}
+
+#[test]
+fn the_openapi_document_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == api::document(),
+        "docs/openapi.json is old: cargo run -p cli -- openapi > docs/openapi.json"
+    );
+    let document: serde_json::Value = serde_json::from_str(&committed).unwrap();
+    for path in [
+        "/v1/status",
+        "/v1/ports",
+        "/v1/workers",
+        "/v1/drops",
+        "/v1/interfaces",
+        "/v1/routes",
+        "/metrics",
+    ] {
+        assert!(document["paths"][path]["get"]["responses"]["200"].is_object(), "{path}");
+    }
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_a_stale_socket_replaced() {
+    let daemon = Running::start(None);
+    let path = daemon.path();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    match Socket::bind(&path) {
+        Err(error @ SocketError::Taken(_)) => {
+            assert!(error.to_string().contains("already answers on"), "{error}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(daemon.get::<Status>("/v1/status").is_ok(), "the first one goes on");
+
+    let stale = daemon.folder.path().join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    assert!(stale.exists());
+    let socket = Socket::bind(&stale).unwrap();
+    assert!(stale.exists());
+    drop(socket);
+    assert!(!stale.exists());
+
+    let file = daemon.folder.path().join("precious");
+    std::fs::write(&file, "data").unwrap();
+    assert!(matches!(Socket::bind(&file), Err(SocketError::NotASocket(_))));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "data");
+}
+
+#[test]
+fn a_socket_that_another_took_over_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/api.sock");
+    let first = Socket::bind(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = UnixListener::bind(&path).unwrap();
+    drop(first);
+    assert!(path.exists(), "the second daemon's socket");
+    drop(second);
+}
+
+#[test]
+fn commands_print_tables() {
+    let daemon = Running::start(None);
+    let (code, out, err) = daemon.twinwall(&["ports"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("PORT  LINK") && lines[0].ends_with("LOST"), "{out}");
+    assert!(
+        lines[1].starts_with("lan   10.0 Gbit/s  routed  net_null") && lines[1].contains("2,000"),
+        "{out}"
+    );
+    assert!(lines[2].starts_with("wan   down"), "{out}");
+    assert_eq!(lines.len(), 3, "{out}");
+
+    let (_, out, _) = daemon.twinwall(&["drops"]);
+    assert!(
+        out.contains("no_route") && out.contains("lan 8, wan 2") && !out.contains("ttl_expired"),
+        "{out}"
+    );
+    assert!(daemon.twinwall(&["drops", "--all"]).1.contains("ttl_expired"));
+
+    let (_, out, _) = daemon.twinwall(&["status"]);
+    for part in
+        ["1.2.3 on DPDK 22.11", "01:06:40", "2, 1 up", "2,048 of 16,384 in use", "4 IPv4, 5 IPv6"]
+    {
+        assert!(out.contains(part), "{part:?} is missing in\n{out}");
+    }
+    let (_, out, _) = daemon.twinwall(&["workers"]);
+    assert!(out.lines().nth(1).unwrap().starts_with("0          3"), "{out}");
+}
+
+#[test]
+fn commands_print_rates_and_json() {
+    let daemon = Running::start(None);
+    let (code, out, _) = daemon.twinwall(&["ports", "--watch", "0.1", "--count", "2"]);
+    assert_eq!(code, Some(0));
+    let lan: Vec<&str> = out.lines().filter(|line| line.starts_with("lan")).collect();
+    assert_eq!(lan.len(), 2, "{out}");
+    assert!(lan.iter().all(|line| line.contains("2.00 k") && line.contains("1.02 M")), "{out}");
+
+    let (_, out, _) = daemon.twinwall(&["workers", "--watch", "0.1", "--count", "1", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+    let rates = &json["workers"][0]["rates"];
+    assert_eq!(
+        (rates["rx_packets"].as_f64(), rates["busy"].as_f64()),
+        (Some(2000.0), Some(0.25)),
+        "{out}"
+    );
+
+    let (_, out, _) = daemon.twinwall(&["drops", "--watch", "0.1", "--count", "3", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{out}");
+    assert!(lines.iter().all(|line| line["drops"][0]["packets_per_second"] == 5.0), "{out}");
+
+    for command in ["status", "ports", "workers", "drops"] {
+        let (code, out, _) = daemon.twinwall(&[command, "--json"]);
+        assert_eq!(code, Some(0));
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert!(json.is_object() && !out.contains("rates"), "{out}");
+    }
+}
+
+#[test]
+fn without_a_daemon_commands_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.sock");
+    for command in ["status", "ports", "workers", "drops"] {
+        let (code, out, err) = twinwall(&missing, &[command]);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(err.contains("twinwall is not running") && err.contains("none.sock"), "{err}");
+        assert!(err.contains("twinwall run --config") && err.contains("--socket"), "{err}");
+    }
+}
+
+#[test]
+fn usage_is_exit_code_2_and_check_0_or_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.toml");
+    let path = file.to_str().unwrap();
+    assert_eq!(twinwall(&file, &["frobnicate"]).0, Some(2));
+    assert_eq!(twinwall(&file, &["check", "--conf"]).0, Some(2));
+    std::fs::write(
+        &file,
+        "[dataplane]\nhugepages = \"off\"\n[[port]]\nname = \"lan\"\ndevice = \"net_null0\"\n",
+    )
+    .unwrap();
+    let (code, out, err) = twinwall(&file, &["check", "--config", path]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{err}");
+    assert!(out.contains("good: 1 ports"), "{out}");
+    std::fs::write(
+        &file,
+        "[dataplane]\nhugepages = \"off\"\n[[port]]\nname = \"lan\"\ndevice = \"eth9\"\n",
+    )
+    .unwrap();
+    let (code, _, err) = twinwall(&file, &["check", "--config", path]);
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("t.toml:5:10") && err.contains("device = \"eth9\"") && err.contains("help:"),
+        "{err}"
+    );
+}
+
+#[test]
+fn completions_and_manual_pages_come_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, _) = twinwall(folder.path(), &["completions", shell]);
+        assert!(code == Some(0) && out.contains("workers"), "{shell}");
+    }
+    assert!(twinwall(folder.path(), &["man"]).1.contains(".TH twinwall 1"));
+    let out = folder.path().join("man");
+    assert_eq!(twinwall(folder.path(), &["man", "--out", out.to_str().unwrap()]).0, Some(0));
+    for page in ["twinwall.1", "twinwall-check.1", "twinwall-drops.1"] {
+        assert!(out.join(page).exists(), "{page}");
+    }
+    assert!(twinwall(folder.path(), &["--version"]).1.starts_with("twinwall 0."));
+}
