@@ -148,7 +148,7 @@ pub fn run<Io: PacketIo>(
                     Verdict::Send { to, header, mtu } => {
                         send(tables, local, frame, packet, to, header, mtu, now)
                     }
-                    Verdict::Twin => local.punt(port, frame),
+                    Verdict::Twin => local.deliver(port, frame),
                     Verdict::Wait(iface, addr) => local.wait(tables, iface, addr, port, frame, now),
                     Verdict::Refuse { reason, mtu } => {
                         local.refuse(tables, frame, packet, reason, mtu, now)

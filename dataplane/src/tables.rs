@@ -183,7 +183,7 @@ pub struct Adjacency {
     pub port: PortIndex,
     /// The interface that it is on.
     pub iface: IfaceSlot,
-    /// The interface's MTU, in bytes of IP packet.
+    /// The largest IP packet, in bytes: the interface's MTU, or less where the port can't send that.
     pub mtu: u32,
     /// Its address.
     pub addr: IpAddr,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use packet::{BURST, Burst, DropReason, Frame, FramePool, L3, PacketIo, PortIndex};
 
-use crate::control::{FromWorker, MESSAGES_PER_TURN, ToWorker, WorkerLink};
+use crate::control::{FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
 use crate::icmp;
 use crate::neigh::{Waiter, Waiting};
 use crate::pipeline::{self, Packet};
@@ -23,6 +23,9 @@ use crate::time::Tick;
 
 /// How often what waits is looked through.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+/// How much of the queue to the twin thread packets for this node itself may fill.
+pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
 
 /// One core's packet path.
 pub struct Worker<Io: PacketIo> {
@@ -200,11 +203,16 @@ impl<Io: PacketIo> Worker<Io> {
         while handled < BURST
             && let Some((port, frame)) = self.local.link.from_twin.pop()
         {
+            handled += 1;
             if let Some(stats) = self.local.link.stats.port(port) {
                 stats.from_twin.add(1);
             }
-            self.local.transmit(port, frame);
-            handled += 1;
+            let longest = self.tables.port(port).map_or(0, |port| port.state.max_frame);
+            if frame.len() as u64 <= u64::from(longest) {
+                self.local.transmit(port, frame);
+            } else {
+                self.local.drop(port, DropReason::TxTooLong, frame);
+            }
         }
         handled
     }
@@ -230,7 +238,7 @@ impl<Io: PacketIo> Local<Io> {
         }
     }
 
-    /// Hands a frame, as it came, to the kernel.
+    /// Hands a frame of the control plane (ARP, ND, groups, link-local), as it came, to the kernel.
     pub(crate) fn punt(&mut self, port: PortIndex, frame: Io::Frame) {
         match self.link.to_twin.push((port, frame)) {
             Ok(()) => {
@@ -240,6 +248,16 @@ impl<Io: PacketIo> Local<Io> {
                 }
             }
             Err((_, frame)) => self.drop(port, DropReason::TwinQueueFull, frame),
+        }
+    }
+
+    /// Hands a packet for this node itself to the kernel. A flood of these leaves a quarter of the queue to the control
+    /// plane, so that neighbours and VRRP live on.
+    pub(crate) fn deliver(&mut self, port: PortIndex, frame: Io::Frame) {
+        if self.link.to_twin.len() < DELIVERIES {
+            self.punt(port, frame);
+        } else {
+            self.drop(port, DropReason::TwinQueueFull, frame);
         }
     }
 

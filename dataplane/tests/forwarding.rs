@@ -115,12 +115,35 @@ fn what_the_kernel_sends_leaves_by_its_port() {
 }
 
 #[test]
-fn local_traffic_that_the_kernel_does_not_fetch_is_dropped_and_counted() {
+fn a_flood_to_this_node_leaves_room_for_the_control_plane() {
+    use dataplane::control::TWIN_QUEUE;
+    use dataplane::worker::DELIVERIES;
     let mut node = Node::new();
-    for _ in 0..dataplane::control::TWIN_QUEUE + 3 {
-        node.receive(LAN, &udp4("10.0.1.1", 1, b""));
+    for _ in 0..DELIVERIES + 3 {
+        node.receive(LAN, &udp4("10.0.1.1", 1, b"flood"));
     }
     assert_eq!(node.drops(LAN, DropReason::TwinQueueFull), 3);
+    for _ in DELIVERIES..TWIN_QUEUE + 1 {
+        node.receive(LAN, &udp4("224.0.0.18", 255, b"VRRP"));
+    }
+    assert_eq!(node.drops(LAN, DropReason::TwinQueueFull), 4);
+    assert_eq!(node.punted().len(), TWIN_QUEUE);
+    node.end();
+}
+
+#[test]
+fn an_mtu_beyond_the_ports_is_the_ports() {
+    let mut node = Node::new();
+    node.rib.set_port(WAN, PortState { max_frame: 1014, ..UP });
+    node.publish();
+    node.receive(LAN, &udp4("10.0.2.2", 64, &[0; 1400]));
+    let out = node.sent(WAN);
+    assert_eq!(out.len(), 2, "{:?}", node.all_drops());
+    assert!(out.iter().all(|part| part.len() <= 1014));
+    let long = node.pool.frame(&[0; 1015]).unwrap();
+    assert!(node.handle.from_twin.push((WAN, long)).is_ok());
+    node.turn();
+    assert_eq!(node.drops(WAN, DropReason::TxTooLong), 1);
     node.end();
 }
 

@@ -329,9 +329,11 @@ impl Layout {
         }
         let iface = &self.ifaces.get(slot.0 as usize)?.iface;
         let port = iface.port?;
-        let vlan_insert = self.ports.get(usize::from(port.0))?.state.vlan_insert;
+        let limits = self.ports.get(usize::from(port.0))?.state;
+        // An interface's MTU may be set beyond what its port can send.
+        let room = limits.max_frame.saturating_sub(14 + 4 * iface.vlan.len() as u32);
         let known = |mac, stale| Resolution::Known {
-            header: L2Header::new(iface, mac, vlan_insert),
+            header: L2Header::new(iface, mac, limits.vlan_insert),
             stale,
         };
         let resolution = match state {
@@ -341,7 +343,8 @@ impl Layout {
             None => Resolution::Unknown,
         };
         let adjacency = AdjacencySlot(u32::try_from(self.adjacencies.len()).ok()?);
-        self.adjacencies.push(Adjacency { resolution, port, iface: slot, mtu: iface.mtu, addr });
+        let mtu = iface.mtu.min(room);
+        self.adjacencies.push(Adjacency { resolution, port, iface: slot, mtu, addr });
         self.neighbours.insert((slot, addr), adjacency);
         Some(adjacency)
     }
