@@ -24,7 +24,7 @@ if ! docker image inspect $image >/dev/null 2>&1; then
     echo "== making the image $image"
     sources=/etc/apt/sources.list.d/debian.sources
     mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p' $sources 2>/dev/null | head -n1)
-    debootstrap --variant=minbase bookworm "$scratch/root" "${mirror:-http://deb.debian.org/debian}" >"$scratch/log" || { tail "$scratch/log"; exit 1; }
+    debootstrap --variant=minbase bookworm "$scratch/root" ${mirror:+"$mirror"} >"$scratch/log" || { tail "$scratch/log"; exit 1; }
     # For bookworm-security, where the Rust that Debian keeps current is.
     if [ -e $sources ]; then
         cp $sources "$scratch/root/etc/apt/sources.list.d/"
@@ -52,7 +52,6 @@ typed() {
 }
 
 typed 'apt-get update -qq && apt-get install -qq -y --no-install-recommends git make ca-certificates >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; false; }' /
-docker exec $name git config --global --add safe.directory '*'
 typed 'git clone --quiet /twinwall.git twinwall' /root
 if [ "$what" != test ]; then
     typed 'make demo'

@@ -160,6 +160,18 @@ impl Daemon {
         })
     }
 
+    /// Kills it with SIGKILL, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again with the same configuration and waits until it answers. Its twins are new ones, without addresses.
+    pub fn restart(&mut self) -> Result<()> {
+        let fresh = Self::spawn(&self.netns, self.config.clone(), self.socket.clone())?;
+        self.process = fresh.process;
+        self.wait_ready()
+    }
+
     /// The process, for signals and its log.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -73,6 +73,12 @@ impl Testpmd {
 
     /// Starts it again as it was; its TAPs are new ones, without addresses.
     pub fn restart(&mut self) -> Result<()> {
+        // A killed server leaves its socket's name, and testpmd does not remove it.
+        for device in &self.devices {
+            if let Some(path) = device.strip_prefix("net_virtio_user0,server=1,path=") {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         self.process = Self::spawn(&self.netns, &self.devices)?;
         Ok(())
     }

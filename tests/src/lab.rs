@@ -78,8 +78,8 @@ impl Lab {
                 QUICK,
             )?;
             netns.sh(&format!("ip link set {dev} up"))?;
-            // A veth hands over partial checksums that only a kernel can complete.
-            netns.sh(&format!("ethtool -K {dev} tx off"))?;
+            // A veth hands over partial checksums that only a kernel can complete, and VLAN tags beside the frame.
+            netns.sh(&format!("ethtool -K {dev} tx off txvlan off tx-vlan-stag-hw-insert off"))?;
         }
         Ok(())
     }

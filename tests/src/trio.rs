@@ -216,6 +216,38 @@ impl Trio {
         Ok((seconds, received))
     }
 
+    /// What a person tries first, in both families: ping, traceroute, TCP both ways, a download. Any failure is an error.
+    pub fn tour(&self) -> Result<()> {
+        for (target, via) in [(SERVER, LAN), (SERVER6, LAN6)] {
+            self.client.sh(&format!("ping -n -q -c 5 -i 0.05 -W 2 {target}"))?;
+            let hops = self.traceroute(target)?;
+            if hops != [via, target] {
+                return Err(crate::LabError::Shape {
+                    what: format!("the way to {target}"),
+                    text: hops.join(" "),
+                });
+            }
+            for reverse in [false, true] {
+                let rate = self.iperf(target, 1, reverse)?;
+                // No claim about speed: a transfer that stalls moves less than this in a second.
+                if rate < 10e6 {
+                    return Err(crate::LabError::Shape {
+                        what: format!("TCP with {target}"),
+                        text: format!("{rate} bit/s"),
+                    });
+                }
+            }
+        }
+        self.download(10)?;
+        match self.forwarded_by_kernel()? {
+            0 => Ok(()),
+            packets => Err(crate::LabError::Shape {
+                what: "the router's kernel".into(),
+                text: format!("forwarded {packets}"),
+            }),
+        }
+    }
+
     /// The routers on the way to `target` as traceroute names them, the target last; `*` for one that is silent.
     pub fn traceroute(&self, target: &str) -> Result<Vec<String>> {
         let family = if target.contains(':') { "-6" } else { "-4" };

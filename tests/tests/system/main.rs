@@ -1,0 +1,13 @@
+//! The system tests: `twinwall run` in a laboratory of network namespaces, driven by the kernel's own tools.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod devices;
+mod forwarding;
+mod lifecycle;
+mod malformed;
+mod pair;
+mod plumbing;
+mod virtio;
+
+/// What a test returns: any failed step ends it, and says which.
+type Result<T = ()> = tests::Result<T>;

@@ -1,0 +1,112 @@
+//! Virtio in both roles: against virtio_user endpoints, and against a real Open vSwitch; with either end killed and restarted.
+
+use crate::Result;
+use std::time::Duration;
+use tests::{
+    Ends, Lab, OpenVswitch, PortKind, Settings, Testpmd, Trio, Wire, addresses::SERVER, wait_until,
+};
+
+/// The client behind a virtio_user endpoint, our side `net_vhost…,client=1`; the server on a veth.
+fn vhost() -> Result<(Trio, Testpmd)> {
+    let mut lab = Lab::new()?;
+    let [client, router, server] = Trio::namespaces(&mut lab)?;
+    let socket = lab.scratch().join("lan.sock");
+    let endpoint = Testpmd::virtio_user(&client, &socket, "eth0")?;
+    let lan = Wire::new("lan", format!("net_vhost0,iface={},client=1", socket.display()));
+    let wan = Wire::veth(
+        &lab,
+        "wan",
+        PortKind::AfPacket,
+        Ends { router: &router, host: &server, dev: "eth0" },
+    )?;
+    let trio = Trio::with(lab, [client, router, server], &Settings::default(), &[&lan, &wan])?;
+    Ok((trio, endpoint))
+}
+
+/// The client is the host of an Open vSwitch with DPDK, our side `net_virtio_user…,server=1`; the server on a veth.
+fn switch() -> Result<(Trio, OpenVswitch)> {
+    let mut lab = Lab::new()?;
+    let [client, router, server] = Trio::namespaces(&mut lab)?;
+    let socket = lab.scratch().join("lan.sock");
+    let switch = OpenVswitch::start(&lab, &client)?;
+    switch.bridge("eth0", &socket)?;
+    let lan = Wire::new(
+        "lan",
+        format!("net_virtio_user0,path={},server=1,queue_size=1024", socket.display()),
+    );
+    let wan = Wire::veth(
+        &lab,
+        "wan",
+        PortKind::AfPacket,
+        Ends { router: &router, host: &server, dev: "eth0" },
+    )?;
+    let trio = Trio::with(lab, [client, router, server], &Settings::default(), &[&lan, &wan])?;
+    Ok((trio, switch))
+}
+
+/// The port's link as the daemon sees it.
+fn lan_is_up(trio: &Trio) -> Result<bool> {
+    let ports = trio.daemon.json("ports")?;
+    Ok(ports.pointer("/ports/0/up").and_then(serde_json::Value::as_bool) == Some(true))
+}
+
+#[test]
+fn vhost_takes_the_tour() -> Result {
+    let (trio, _endpoint) = vhost()?;
+    trio.tour()?;
+    trio.daemon.stop().map(|_| ())
+}
+
+#[test]
+fn vhost_resumes_after_the_endpoint_was_killed() -> Result {
+    let (trio, mut endpoint) = vhost()?;
+    endpoint.kill();
+    wait_until("the link to go down", Duration::from_secs(10), || Ok(!lan_is_up(&trio)?))?;
+    endpoint.restart()?;
+    Trio::address_client(&trio.client)?;
+    trio.wait_for_paths()?;
+    assert!(lan_is_up(&trio)?);
+    assert!(trio.iperf(SERVER, 1, false)? > 10e6);
+    trio.daemon.stop().map(|_| ())
+}
+
+#[test]
+fn vhost_resumes_after_the_daemon_was_killed() -> Result {
+    let (mut trio, _endpoint) = vhost()?;
+    trio.daemon.kill();
+    trio.daemon.restart()?;
+    Trio::address_twins(&trio.router)?;
+    trio.wait_for_paths()?;
+    assert!(trio.iperf(SERVER, 1, true)? > 10e6);
+    trio.daemon.stop().map(|_| ())
+}
+
+#[test]
+fn open_vswitch_takes_the_tour() -> Result {
+    let (trio, _switch) = switch()?;
+    trio.tour()?;
+    trio.daemon.stop().map(|_| ())
+}
+
+#[test]
+fn virtio_user_resumes_after_the_switch_was_killed() -> Result {
+    let (trio, mut switch) = switch()?;
+    switch.kill();
+    wait_until("the link to go down", Duration::from_secs(10), || Ok(!lan_is_up(&trio)?))?;
+    switch.restart()?;
+    Trio::address_client(&trio.client)?;
+    trio.wait_for_paths()?;
+    assert!(trio.iperf(SERVER, 1, false)? > 10e6);
+    trio.daemon.stop().map(|_| ())
+}
+
+#[test]
+fn virtio_user_resumes_after_the_daemon_was_killed() -> Result {
+    let (mut trio, _switch) = switch()?;
+    trio.daemon.kill();
+    trio.daemon.restart()?;
+    Trio::address_twins(&trio.router)?;
+    trio.wait_for_paths()?;
+    assert!(trio.iperf(SERVER, 1, true)? > 10e6);
+    trio.daemon.stop().map(|_| ())
+}
