@@ -57,6 +57,7 @@ fn no_route_and_refusing_routes_are_told() -> Result {
     until_refused(&trio, FAR, &[&format!("From {LAN}"), "Destination Net Unreachable"])?;
     until_refused(&trio, FAR6, &[&format!("From {LAN6}"), "Destination unreachable: No route"])?;
     assert!(trio.daemon.drops("no_route")? >= 2);
+    // What Linux answers for each kind; for IPv6 it tells an unreachable route from none in no way.
     for (kind, reason, words, words6) in [
         (
             "unreachable",
