@@ -5,3 +5,5 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod mirror;
+pub mod twin;
