@@ -63,12 +63,12 @@ fn add(a: u64, b: u64) -> u64 {
     sum + u64::from(carry)
 }
 
+/// Adds the four words of `sum`, each carry going round to the bottom. Adding a number to itself turned by half leaves in its
+/// upper half the sum of both halves with the carry.
 #[inline(always)]
-fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// Adds words as the processor reads them; the last of an odd number of bytes is followed by zero.
@@ -103,18 +103,13 @@ pub fn ipv4_header_is_valid(header: &Ipv4Header, options: &[u8]) -> bool {
 /// What the checksum becomes when one word changes (RFC 1624, equation 3).
 #[inline(always)]
 pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
-    let sum = (!checksum as u32) + (!old as u32) + (new as u32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !((sum & 0xffff) + (sum >> 16)) as u16
+    !fold(!checksum as u64 + !old as u64 + new as u64)
 }
 
 /// What the checksum becomes when two words, such as an IPv4 address, change.
 #[inline(always)]
 pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
-    let old = !old;
-    let sum = (!checksum as u32) + (old >> 16) + (old & 0xffff) + (new >> 16) + (new & 0xffff);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !((sum & 0xffff) + (sum >> 16)) as u16
+    !fold(!checksum as u64 + !old as u64 + new as u64)
 }
 
 /// What the checksum becomes when an IPv4 address changes.

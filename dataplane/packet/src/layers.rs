@@ -3,7 +3,7 @@
 //! # Overview
 //!
 //! The parser reads headers and nothing else: no payload byte is touched. It is written once over a small private trait and
-//! compiled for two kinds of bytes: the head segment, and all segments where a header lies further back or is split.
+//! compiled twice: for plain packets whose headers lie in the head segment, and for everything, across segments.
 //!
 //! Routed ports drop what [`parse`] refuses, with the reason it gives. Transparent ports forward even what is malformed
 //! beyond layer 2, and ask only [`parse_l2`].
@@ -24,7 +24,8 @@ mod transport;
 pub use ip6::MAX_EXTENSIONS;
 pub use link::LinkLayer;
 
-use source::{Linear, Segmented, Source};
+use source::{NOT_PLAIN, Plain, Source, Whole};
+use transport::Transport;
 
 /// What kind of frame the destination MAC address makes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,11 +129,7 @@ pub struct Layers {
 /// The frame ends inside its Ethernet header or a tag.
 #[inline]
 pub fn parse_l2<F: Frame>(frame: &F) -> Result<LinkLayer, DropReason> {
-    let stripped = frame.rx_meta().vlan_tci;
-    match link::link(&Linear(frame.head()), stripped) {
-        Err(_) if frame.head().len() < frame.len() => link::link(&Segmented(frame), stripped),
-        found => found,
-    }
+    link::link(Whole(frame), frame.rx_meta().vlan_tci)
 }
 
 /// Checks every header of a frame once.
@@ -146,39 +143,100 @@ pub fn parse_l2<F: Frame>(frame: &F) -> Result<LinkLayer, DropReason> {
 /// on a wire, a checksum that the device found wrong, or an IPv4 header checksum that is.
 #[inline]
 pub fn parse<F: Frame>(frame: &F) -> Result<Layers, DropReason> {
-    let (head, len, meta) = (frame.head(), frame.len(), frame.rx_meta());
-    match parse_from(&Linear(head), len, meta) {
-        // Perhaps a header lies behind the head segment. If not, the answer is the same.
-        Err(_) if head.len() < len => parse_segmented(frame, len, meta),
-        found => found,
+    match parse_from(Plain(frame.head()), frame.len(), frame.rx_meta()) {
+        Ok(layers) => Ok(layers),
+        Err(_) => parse_whole(frame),
     }
 }
 
-#[cold]
 #[inline(never)]
-fn parse_segmented<F: Frame>(frame: &F, len: usize, meta: RxMeta) -> Result<Layers, DropReason> {
-    parse_from(&Segmented(frame), len, meta)
+fn parse_whole<F: Frame>(frame: &F) -> Result<Layers, DropReason> {
+    parse_from(Whole(frame), frame.len(), frame.rx_meta())
+}
+
+/// What a network header says; the parts of [`Layers`] that both families fill.
+struct Network {
+    l3: L3,
+    /// Addresses as in [`FlowKey`], read little-endian: one number is kept in registers, sixteen bytes are not.
+    src: u128,
+    dst: u128,
+    protocol: u8,
+    ttl: u8,
+    tos: u8,
+    dont_fragment: bool,
+    options: bool,
+    fragment: FragmentPart,
+    l4_offset: usize,
+    end: usize,
 }
 
 #[inline(always)]
-fn parse_from(source: &impl Source, len: usize, meta: RxMeta) -> Result<Layers, DropReason> {
+fn parse_from<S: Source>(source: S, len: usize, meta: RxMeta) -> Result<Layers, DropReason> {
+    if S::PLAIN {
+        let header: wire::EthernetHeader = source.get(0).ok_or(NOT_PLAIN)?;
+        let l2 = link::untagged(&header);
+        return match l2.ethertype {
+            _ if meta.vlan_tci.is_some() => Err(NOT_PLAIN),
+            ethernet::IPV4 => ip4::ipv4(source, l2, len, meta),
+            ethernet::IPV6 => ip6::ipv6(source, l2, len, meta),
+            _ => Err(NOT_PLAIN),
+        };
+    }
     let l2 = link::link(source, meta.vlan_tci)?;
-    let found = Layers {
+    let at = usize::from(l2.l3_offset);
+    match l2.ethertype {
+        ethernet::IPV4 => ip4::ipv4(source, l2, len, meta),
+        ethernet::IPV6 => ip6::ipv6(source, l2, len, meta),
+        ethernet::ARP => {
+            link::arp(source, at, len)?;
+            Ok(Layers { l3: L3::Arp, ..not_ip(l2, at + wire::arp::LEN) })
+        }
+        other if ethernet::is_vlan(other) => Err(DropReason::VlanTooDeep),
+        _ => Ok(not_ip(l2, len)),
+    }
+}
+
+/// Puts together what the three layers said.
+#[inline(always)]
+fn layers(l2: LinkLayer, network: &Network, transport: Transport) -> Layers {
+    Layers {
+        key: FlowKey {
+            src: network.src.to_le_bytes(),
+            dst: network.dst.to_le_bytes(),
+            sport: transport.sport.to_le_bytes(),
+            dport: transport.dport.to_le_bytes(),
+            protocol: network.protocol,
+            family: if network.l3 == L3::Ipv4 { 4 } else { 6 },
+            zone: [0; 2],
+        },
+        ethertype: l2.ethertype,
+        vlan: l2.vlan,
+        vlan_count: l2.vlan_count,
+        l2_kind: l2.kind,
+        l3: network.l3,
+        l4: transport.l4,
+        l3_offset: l2.l3_offset,
+        l4_offset: network.l4_offset as u16,
+        end: network.end as u32,
+        protocol: network.protocol,
+        ttl: network.ttl,
+        tos: network.tos,
+        fragment: network.fragment,
+        dont_fragment: network.dont_fragment,
+        options: network.options,
+    }
+}
+
+fn not_ip(l2: LinkLayer, end: usize) -> Layers {
+    Layers {
         ethertype: l2.ethertype,
         vlan: l2.vlan,
         vlan_count: l2.vlan_count,
         l2_kind: l2.kind,
         l3_offset: l2.l3_offset,
         l4_offset: l2.l3_offset,
-        end: len as u32,
+        end: end as u32,
         ..Layers::default()
-    };
-    match l2.ethertype {
-        ethernet::IPV4 => ip4::ipv4(source, len, meta, found),
-        ethernet::IPV6 => ip6::ipv6(source, len, meta, found),
-        ethernet::ARP => link::arp(source, len, found),
-        other if ethernet::is_vlan(other) => Err(DropReason::VlanTooDeep),
-        _ => Ok(found),
     }
 }
 

@@ -1,24 +1,30 @@
 //! IPv4: the header's own consistency, its options, its place in a fragmented datagram, its addresses.
 
-use super::source::Source;
-use super::transport::transport;
-use super::{FragmentPart, L3, Layers};
+use super::source::{NOT_PLAIN, Source};
+use super::transport::{is_plain, transport};
+use super::{FragmentPart, L3, Layers, LinkLayer, Network};
 use crate::checksum;
 use crate::drop::DropReason;
 use crate::frame::{ChecksumStatus, RxMeta};
 use crate::wire::ip;
 use crate::wire::ipv4::{self, Ipv4Header};
 
-/// Checks the packet at `found.l3_offset`; `found` begins with layer 2 filled in, `len` is the frame's.
+/// Version 4, header of 20 bytes.
+const PLAIN_VERSION_IHL: u8 = 0x45;
+
+/// Checks the packet behind `l2` in a frame of `len` bytes.
 #[inline(always)]
-pub(super) fn ipv4(
-    source: &impl Source,
+pub(super) fn ipv4<S: Source>(
+    source: S,
+    l2: LinkLayer,
     len: usize,
     meta: RxMeta,
-    mut found: Layers,
 ) -> Result<Layers, DropReason> {
-    let at = usize::from(found.l3_offset);
+    let at = usize::from(l2.l3_offset);
     let header: Ipv4Header = source.get(at).ok_or(DropReason::Ip4Truncated)?;
+    if S::PLAIN && (header.version_ihl != PLAIN_VERSION_IHL || !is_plain(header.protocol)) {
+        return Err(NOT_PLAIN);
+    }
     let total = usize::from(header.total_length.get());
     let header_len = header.header_len();
     if header.version() != 4 {
@@ -30,64 +36,67 @@ pub(super) fn ipv4(
     if at + total > len {
         return Err(DropReason::Ip4BadTotalLength);
     }
-    if header_len > ipv4::LEN {
-        options(source, at, &header, meta)?;
-        found.options = true;
-    } else {
-        verify(&header, &[], meta)?;
+    let options = header_len > ipv4::LEN;
+    if options {
+        check_options(source, at, header_len - ipv4::LEN, meta.ip_checksum)?;
+    } else if !verify(&header, &[], meta.ip_checksum) {
+        return Err(DropReason::Ip4BadChecksum);
     }
     if !(ordinary_source(header.src) && ordinary_destination(header.dst)) {
-        odd_addresses(&header)?;
+        if S::PLAIN {
+            return Err(NOT_PLAIN);
+        }
+        check_odd_addresses(header.src, header.dst, header.protocol)?;
     }
-
-    found.l3 = L3::Ipv4;
-    found.l4_offset = (at + header_len) as u16;
-    found.end = (at + total) as u32;
-    found.protocol = header.protocol;
-    found.ttl = header.ttl;
-    found.tos = header.tos;
-    found.dont_fragment = header.dont_fragment();
-    if header.fragment.get() & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET_MASK) != 0 {
-        found.fragment = fragment(&header, total - header_len)?;
-    }
-    found.key.src = widen(header.src);
-    found.key.dst = widen(header.dst);
-    found.key.protocol = header.protocol;
-    found.key.family = 4;
-    transport(source, meta, found)
+    let fragment = if header.fragment.get() & (ipv4::MORE_FRAGMENTS | ipv4::OFFSET_MASK) == 0 {
+        FragmentPart::Whole
+    } else if S::PLAIN {
+        return Err(NOT_PLAIN);
+    } else {
+        check_fragment(header.fragment_offset(), header.more_fragments(), header_len, total)?
+    };
+    let network = Network {
+        l3: L3::Ipv4,
+        src: u32::from_le_bytes(header.src).into(),
+        dst: u32::from_le_bytes(header.dst).into(),
+        protocol: header.protocol,
+        ttl: header.ttl,
+        tos: header.tos,
+        dont_fragment: header.dont_fragment(),
+        options,
+        fragment,
+        l4_offset: at + header_len,
+        end: at + total,
+    };
+    transport(source, l2, network, meta.l4_checksum)
 }
 
+/// Whether the header's checksum is right; software looks unless the device knows.
 #[inline(always)]
-fn widen(address: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = address;
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-}
-
-/// The header's checksum, unless the device knows.
-#[inline(always)]
-fn verify(header: &Ipv4Header, options: &[u8], meta: RxMeta) -> Result<(), DropReason> {
-    let good = match meta.ip_checksum {
+fn verify(header: &Ipv4Header, options: &[u8], status: ChecksumStatus) -> bool {
+    match status {
         ChecksumStatus::Good => true,
         ChecksumStatus::Bad => false,
         ChecksumStatus::Unknown => checksum::ipv4_header_is_valid(header, options),
-    };
-    if good { Ok(()) } else { Err(DropReason::Ip4BadChecksum) }
+    }
 }
 
-/// Walks the options (RFC 791, 3.1; what is refused: RFC 7126, 4).
-#[inline(never)]
-fn options(
-    source: &impl Source,
+/// Walks `len` bytes of options (RFC 791, 3.1; what is refused: RFC 7126, 4), once the checksum is known to be right.
+fn check_options(
+    source: impl Source,
     at: usize,
-    header: &Ipv4Header,
-    meta: RxMeta,
+    len: usize,
+    status: ChecksumStatus,
 ) -> Result<(), DropReason> {
     let mut buffer = [0; ipv4::MAX_LEN - ipv4::LEN];
-    let options = buffer.get_mut(..header.header_len() - ipv4::LEN).unwrap_or_default();
+    let options = buffer.get_mut(..len).unwrap_or_default();
+    let header: Ipv4Header = source.get(at).ok_or(DropReason::Ip4Truncated)?;
     if !source.copy(at + ipv4::LEN, options) {
         return Err(DropReason::Ip4Truncated);
     }
-    verify(header, options, meta)?;
+    if !verify(&header, options, status) {
+        return Err(DropReason::Ip4BadChecksum);
+    }
     let mut rest: &[u8] = options;
     while let [kind, tail @ ..] = rest {
         rest = match *kind {
@@ -111,15 +120,19 @@ fn options(
     Ok(())
 }
 
-/// Where a fragment of `payload` bytes stands (RFC 791, 3.2: all but the last end on a multiple of 8).
-#[inline(never)]
-fn fragment(header: &Ipv4Header, payload: usize) -> Result<FragmentPart, DropReason> {
-    let end = header.fragment_offset() + header.header_len() + payload;
-    let ragged = header.more_fragments() && !payload.is_multiple_of(8);
-    if payload == 0 || ragged || end > ipv4::MAX_PACKET {
+/// Where a fragment stands whose payload stands at `offset` (RFC 791, 3.2: all but the last end on a multiple of 8).
+fn check_fragment(
+    offset: usize,
+    more: bool,
+    header_len: usize,
+    total: usize,
+) -> Result<FragmentPart, DropReason> {
+    let payload = total - header_len;
+    let ragged = more && !payload.is_multiple_of(8);
+    if payload == 0 || ragged || offset + total > ipv4::MAX_PACKET {
         return Err(DropReason::Ip4BadFragment);
     }
-    Ok(if header.fragment_offset() == 0 { FragmentPart::First } else { FragmentPart::Later })
+    Ok(if offset == 0 { FragmentPart::First } else { FragmentPart::Later })
 }
 
 /// Not of 0/8, 127/8, or 224/4 and above.
@@ -135,18 +148,14 @@ fn ordinary_destination(dst: [u8; 4]) -> bool {
 }
 
 /// The addresses that look odd: which of them are bad (RFC 1812, 5.3.7; RFC 6890).
-#[inline(never)]
-fn odd_addresses(header: &Ipv4Header) -> Result<(), DropReason> {
-    let (src, dst) = (header.src, header.dst);
+fn check_odd_addresses(src: [u8; 4], dst: [u8; 4], protocol: u8) -> Result<(), DropReason> {
     // A host without an address yet may speak on its link: DHCP to everyone (RFC 2131, 4.1), IGMP (RFC 3376, 4.2.13), and
     // what else goes to a group of the link.
-    let on_link = dst == [255; 4]
-        || dst[..3] == [224, 0, 0]
-        || ((224..240).contains(&dst[0]) && header.protocol == ip::IGMP);
+    let to_group = (224..240).contains(&dst[0]);
+    let on_link = dst == [255; 4] || dst[..3] == [224, 0, 0] || (to_group && protocol == ip::IGMP);
     // Class E was never given a use, and Linux forwards from it; its last address is no sender.
-    let source_is_good =
-        ordinary_source(src) || (src == [0; 4] && on_link) || (src[0] >= 240 && src != [255; 4]);
-    if !source_is_good {
+    let class_e = src[0] >= 240 && src != [255; 4];
+    if !(ordinary_source(src) || class_e || (src == [0; 4] && on_link)) {
         return Err(DropReason::Ip4BadSource);
     }
     if !(ordinary_destination(dst) || dst == [255; 4]) {

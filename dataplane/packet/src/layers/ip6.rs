@@ -1,8 +1,8 @@
 //! IPv6: the header's own consistency, its chain of extension headers, its addresses.
 
-use super::source::Source;
-use super::transport::transport;
-use super::{FragmentPart, L3, Layers};
+use super::source::{NOT_PLAIN, Source};
+use super::transport::{is_plain, transport};
+use super::{FragmentPart, L3, Layers, LinkLayer, Network};
 use crate::drop::DropReason;
 use crate::frame::RxMeta;
 use crate::wire::ip;
@@ -12,51 +12,66 @@ use crate::wire::ipv6::{self, Ipv6ExtHeader, Ipv6FragmentHeader, Ipv6Header};
 /// How many extension headers are followed. RFC 8200, 4.1 has use for seven in a packet.
 pub const MAX_EXTENSIONS: usize = 8;
 
-/// Checks the packet at `found.l3_offset`; `found` begins with layer 2 filled in, `len` is the frame's.
+/// Checks the packet behind `l2` in a frame of `len` bytes.
 #[inline(always)]
-pub(super) fn ipv6(
-    source: &impl Source,
+pub(super) fn ipv6<S: Source>(
+    source: S,
+    l2: LinkLayer,
     len: usize,
     meta: RxMeta,
-    mut found: Layers,
 ) -> Result<Layers, DropReason> {
-    let at = usize::from(found.l3_offset);
+    let at = usize::from(l2.l3_offset);
     let header: Ipv6Header = source.get(at).ok_or(DropReason::Ip6Truncated)?;
+    if S::PLAIN && !is_plain(header.next_header) {
+        return Err(NOT_PLAIN);
+    }
     if header.version() != 6 {
         return Err(DropReason::Ip6BadVersion);
     }
-    let end = at + ipv6::LEN + usize::from(header.payload_length.get());
+    let l4_offset = at + ipv6::LEN;
+    let end = l4_offset + usize::from(header.payload_length.get());
     if end > len {
         return Err(DropReason::Ip6BadPayloadLength);
     }
-    check_addresses(&header)?;
-
-    found.l3 = L3::Ipv6;
-    found.l4_offset = (at + ipv6::LEN) as u16;
-    found.end = end as u32;
-    found.protocol = header.next_header;
-    found.ttl = header.hop_limit;
-    found.tos = header.traffic_class();
-    found.key.src = header.src;
-    found.key.dst = header.dst;
-    found.key.family = 6;
-    if ipv6::is_extension(header.next_header) {
-        extensions(source, &mut found)?;
+    check_addresses::<S>(&header)?;
+    let mut last = Last { protocol: header.next_header, fragment: FragmentPart::Whole, l4_offset };
+    let options = ipv6::is_extension(header.next_header);
+    if options {
+        last = follow(source, l4_offset, end, header.next_header)?;
     }
-    found.key.protocol = found.protocol;
-    transport(source, meta, found)
+    let network = Network {
+        l3: L3::Ipv6,
+        src: u128::from_le_bytes(header.src),
+        dst: u128::from_le_bytes(header.dst),
+        protocol: last.protocol,
+        ttl: header.hop_limit,
+        tos: header.traffic_class(),
+        dont_fragment: false,
+        options,
+        fragment: last.fragment,
+        l4_offset: last.l4_offset,
+        end,
+    };
+    transport(source, l2, network, meta.l4_checksum)
 }
 
-/// Follows the chain from `found.protocol` at `found.l4_offset`, leaving both behind it.
-#[inline(never)]
-fn extensions(source: &impl Source, found: &mut Layers) -> Result<(), DropReason> {
-    let first = usize::from(found.l4_offset);
-    let end = found.end as usize;
+/// What stands behind the extension headers.
+struct Last {
+    protocol: u8,
+    fragment: FragmentPart,
+    l4_offset: usize,
+}
+
+/// Follows the chain that `number` announced at `first`, in a packet that ends at `end`.
+fn follow(
+    source: impl Source,
+    first: usize,
+    end: usize,
+    mut number: u8,
+) -> Result<Last, DropReason> {
     let mut at = first;
-    let mut fragmented = false;
-    found.options = true;
+    let mut fragment = None;
     for count in 0.. {
-        let number = found.protocol;
         if !ipv6::is_extension(number) {
             break;
         }
@@ -78,26 +93,26 @@ fn extensions(source: &impl Source, found: &mut Layers) -> Result<(), DropReason
             return Err(DropReason::Ip6RoutingHeader);
         }
         at += size;
-        found.protocol = header.next_header;
         if number == ip::FRAGMENT {
             // A fragment of a fragment cannot be told from an attempt to hide.
-            if fragmented {
+            if fragment.is_some() {
                 return Err(DropReason::Ip6BadFragment);
             }
-            fragmented = true;
-            found.fragment = fragment(zerocopy::transmute!(header), at - first, end - at)?;
-            if found.fragment == FragmentPart::Later {
+            let part = check_fragment(zerocopy::transmute!(header), at - first, end - at)?;
+            fragment = Some(part);
+            if part == FragmentPart::Later {
+                number = header.next_header;
                 break;
             }
         }
+        number = header.next_header;
     }
-    found.l4_offset = at as u16;
-    Ok(())
+    Ok(Last { protocol: number, fragment: fragment.unwrap_or_default(), l4_offset: at })
 }
 
 /// Where a fragment of `payload` bytes stands, with `headers` bytes between the fixed header and the payload. A packet that
 /// is all of itself (RFC 6946) is whole.
-fn fragment(
+fn check_fragment(
     header: Ipv6FragmentHeader,
     headers: usize,
     payload: usize,
@@ -118,10 +133,13 @@ fn fragment(
 /// Refuses addresses that cannot be on a wire (RFC 4291, 2.5 to 2.7). Addresses of another scope than the link's are the
 /// router's business, not the parser's.
 #[inline(always)]
-fn check_addresses(header: &Ipv6Header) -> Result<(), DropReason> {
+fn check_addresses<S: Source>(header: &Ipv6Header) -> Result<(), DropReason> {
     let (src, dst) = (u128::from_be_bytes(header.src), u128::from_be_bytes(header.dst));
     if src >> 120 == 0xff || src >> 64 == 0 {
-        odd_source(src, dst)?;
+        if S::PLAIN {
+            return Err(NOT_PLAIN);
+        }
+        check_odd_source(src, dst)?;
     }
     if dst >> 120 == 0xff {
         // Scope 0 is reserved, scope 1 stays inside the node.
@@ -134,8 +152,7 @@ fn check_addresses(header: &Ipv6Header) -> Result<(), DropReason> {
     Ok(())
 }
 
-#[inline(never)]
-fn odd_source(src: u128, dst: u128) -> Result<(), DropReason> {
+fn check_odd_source(src: u128, dst: u128) -> Result<(), DropReason> {
     // A host without an address yet may speak to groups of its link: duplicate address detection, router solicitation,
     // multicast listener reports (RFC 4861, RFC 3810).
     let on_link = dst >> 112 == 0xff02;

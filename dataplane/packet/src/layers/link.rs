@@ -1,7 +1,7 @@
 //! Layer 2: the Ethernet header, VLAN tags, and ARP.
 
+use super::L2Kind;
 use super::source::Source;
-use super::{L2Kind, L3, Layers};
 use crate::drop::DropReason;
 use crate::wire::arp::{self, ArpHead};
 use crate::wire::ethernet::{self, EthernetHeader};
@@ -23,10 +23,9 @@ pub struct LinkLayer {
     pub l3_offset: u16,
 }
 
-/// Reads the Ethernet header and up to two tags; `stripped` is the outermost, which the device took out of the bytes.
+/// What the Ethernet header alone says.
 #[inline(always)]
-pub(super) fn link(source: &impl Source, stripped: Option<u16>) -> Result<LinkLayer, DropReason> {
-    let header: EthernetHeader = source.get(0).ok_or(DropReason::EthTruncated)?;
+pub(super) fn untagged(header: &EthernetHeader) -> LinkLayer {
     let kind = if !ethernet::is_group(header.dst) {
         L2Kind::Unicast
     } else if header.dst == ethernet::BROADCAST {
@@ -34,20 +33,15 @@ pub(super) fn link(source: &impl Source, stripped: Option<u16>) -> Result<LinkLa
     } else {
         L2Kind::Multicast
     };
-    let ethertype = header.ethertype.get();
-    let mut found =
-        LinkLayer { kind, ethertype, l3_offset: ethernet::LEN as u16, ..LinkLayer::default() };
-    if stripped.is_some() || ethernet::is_vlan(ethertype) {
-        tags(source, stripped, &mut found)?;
-    }
-    Ok(found)
+    let (ethertype, l3_offset) = (header.ethertype.get(), ethernet::LEN as u16);
+    LinkLayer { kind, ethertype, vlan: [0; 2], vlan_count: 0, l3_offset }
 }
 
-fn tags(
-    source: &impl Source,
-    stripped: Option<u16>,
-    found: &mut LinkLayer,
-) -> Result<(), DropReason> {
+/// Reads the Ethernet header and up to two tags; `stripped` is the outermost, which the device took out of the bytes.
+#[inline]
+pub(super) fn link(source: impl Source, stripped: Option<u16>) -> Result<LinkLayer, DropReason> {
+    let header = source.get(0).ok_or(DropReason::EthTruncated)?;
+    let mut found = untagged(&header);
     for (i, place) in found.vlan.iter_mut().enumerate() {
         match stripped {
             Some(tci) if i == 0 => *place = tci,
@@ -62,25 +56,14 @@ fn tags(
         }
         found.vlan_count += 1;
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Checks an ARP message; `found` begins with layer 2 filled in.
-#[inline(never)]
-pub(super) fn arp(
-    source: &impl Source,
-    len: usize,
-    mut found: Layers,
-) -> Result<Layers, DropReason> {
-    let at = usize::from(found.l3_offset);
+/// Checks the ARP message at `at` in a frame of `len` bytes.
+pub(super) fn arp(source: impl Source, at: usize, len: usize) -> Result<(), DropReason> {
     let head: ArpHead = source.get(at).ok_or(DropReason::ArpTruncated)?;
     if !head.is_ipv4_over_ethernet() {
         return Err(DropReason::ArpMalformed);
     }
-    if len < at + arp::LEN {
-        return Err(DropReason::ArpTruncated);
-    }
-    found.l3 = L3::Arp;
-    found.end = (at + arp::LEN) as u32;
-    Ok(found)
+    if len < at + arp::LEN { Err(DropReason::ArpTruncated) } else { Ok(()) }
 }

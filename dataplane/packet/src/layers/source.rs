@@ -1,47 +1,65 @@
-//! Where the parser reads headers from. It is written once and compiled twice: over the head segment's bytes, where the
-//! headers of nearly all frames lie, and over segments, copying out one header at a time.
+//! Where the parser reads headers from. It is written once and compiled twice.
+//!
+//! [`Plain`] is for nearly all packets: untagged TCP and UDP over IP without options, extensions or fragments, headers in
+//! the head segment. Whatever is not so it gives up on, so that all it knows stays in registers and there is one way
+//! through. [`Whole`] starts again, and takes everything, across segments.
 
+use crate::drop::DropReason;
 use crate::frame::Frame;
 use crate::wire::{self, Header};
 
-pub(super) trait Source {
+/// Passed by value, as all else in the parser: what never has an address stays in registers.
+pub(super) trait Source: Copy {
+    /// True when only plain packets are parsed, and an error means no more than that it is not one.
+    const PLAIN: bool;
+
     /// Reads the header at `offset`; `None` where the bytes end before it does.
-    fn get<T: Header>(&self, offset: usize) -> Option<T>;
+    fn get<T: Header>(self, offset: usize) -> Option<T>;
 
     /// Fills `into` from `offset` on; false where the bytes end before.
-    fn copy(&self, offset: usize, into: &mut [u8]) -> bool;
+    fn copy(self, offset: usize, into: &mut [u8]) -> bool;
 }
 
-/// Plain bytes.
-pub(super) struct Linear<'a>(pub(super) &'a [u8]);
+/// What the plain parser gives up with; nobody reads it.
+pub(super) const NOT_PLAIN: DropReason = DropReason::EthTruncated;
 
-impl Source for Linear<'_> {
+/// The head segment's bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<'a>(pub(super) &'a [u8]);
+
+impl Source for Plain<'_> {
+    const PLAIN: bool = true;
+
     #[inline(always)]
-    fn get<T: Header>(&self, offset: usize) -> Option<T> {
+    fn get<T: Header>(self, offset: usize) -> Option<T> {
         wire::from_slice(self.0, offset)
     }
 
-    fn copy(&self, offset: usize, into: &mut [u8]) -> bool {
-        let Some(from) = self.0.get(offset..).and_then(|rest| rest.get(..into.len())) else {
-            return false;
-        };
-        for (to, from) in into.iter_mut().zip(from) {
-            *to = *from;
-        }
-        true
+    fn copy(self, _: usize, _: &mut [u8]) -> bool {
+        false
     }
 }
 
-/// A frame's segments.
-pub(super) struct Segmented<'a, F>(pub(super) &'a F);
+/// All of a frame's segments.
+pub(super) struct Whole<'a, F>(pub(super) &'a F);
 
-impl<F: Frame> Source for Segmented<'_, F> {
-    fn get<T: Header>(&self, offset: usize) -> Option<T> {
-        let mut header = T::new_zeroed();
-        self.0.copy_out(offset, header.as_mut_bytes()).then_some(header)
+impl<F> Clone for Whole<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Whole<'_, F> {}
+
+impl<F: Frame> Source for Whole<'_, F> {
+    const PLAIN: bool = false;
+
+    #[inline]
+    fn get<T: Header>(self, offset: usize) -> Option<T> {
+        wire::read(self.0, offset)
     }
 
-    fn copy(&self, offset: usize, into: &mut [u8]) -> bool {
+    fn copy(self, offset: usize, into: &mut [u8]) -> bool {
         self.0.copy_out(offset, into)
     }
 }
