@@ -3,11 +3,12 @@
 //! # Overview
 //!
 //! A [`Fib`] maps an address to the value (an index below [`MAX_VALUE`]) of the longest prefix that covers it. It is a trie
-//! of one direct step of 16 bits and further steps of 8. A node holds 256 slots as runs of equal entries: a bitmap says
-//! where a run begins, the entry of a slot is found by counting the bits in front of it. Bitmap, counts and up to six runs
-//! share one cache line; more runs stand in lines of their own. So a full internet table takes some 10 MB instead of the
-//! 64 MB of a DIR-24-8 and stays in the last-level cache, and a small router's takes 256 kB. docs/fib.md has what was
-//! measured against librte_fib and the crates that exist.
+//! of one direct step of 16 bits and further steps of 8, of which a node has 256 slots. The first nodes of a table are
+//! plain arrays, which cost the least instructions while they fit in the cache. Further ones are packed: a node holds runs
+//! of equal entries, a bitmap says where a run begins, and a slot's entry is found by counting the bits in front of it.
+//! Bitmap, counts and up to six runs share one cache line; more runs stand in lines of their own. So a table of a million
+//! routes takes some 20 MB (a DIR-24-8: 64 MB and more) and an empty one 256 kB. docs/fib.md has what was measured against
+//! librte_fib and the crates that exist.
 //!
 //! Prefixes are pushed down to the entries, each of which remembers the length of the prefix it came from. So a lookup
 //! never goes back, an insertion overwrites what is shorter in its range, and a removal replaces what is as long.
@@ -47,9 +48,11 @@ pub type FibWriter4 = FibWriter<[u8; 4]>;
 /// The owner of IPv6's table.
 pub type FibWriter6 = FibWriter<[u8; 16]>;
 
-// An entry is 32 bits: CHILD and the line number of a node, or the length (8 bits, 0 to 128) of the prefix it came from and
-// its value (23 bits, all ones for none).
+// An entry is 32 bits: CHILD, perhaps PLAIN, and the line number of a node; or the length (8 bits, 0 to 128) of the prefix
+// it came from and its value (23 bits, all ones for none).
 const CHILD: u32 = 1 << 31;
+const PLAIN: u32 = 1 << 30;
+const LINE: u32 = PLAIN - 1;
 const VALUE: u32 = (1 << 23) - 1;
 const NONE: u32 = VALUE;
 
@@ -58,7 +61,7 @@ const ROOT_BITS: u32 = 16;
 /// How many lookups go side by side, so that their cache misses overlap.
 const LANES: usize = 32;
 
-// A node is one line: words 0..8 bitmap, 8 the four counts (bytes) of bits in front of each 64, 9 where its runs begin
+// An array of lines holds all nodes. A plain node is 16 lines, one word for each slot. A packed node is one line: words 0..8 bitmap, 8 the four counts (bytes) of bits in front of each 64, 9 where its runs begin
 // (in words), 10..16 up to six runs; or the line holds 16 further runs of some node.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -77,6 +80,8 @@ pub struct Fib<A> {
     lines: Vec<Line>,
     /// Blocks of 1 to 16 lines that are free, by size.
     free: [Vec<u32>; 16],
+    /// How many plain nodes there are.
+    plain: usize,
     /// The value of the prefix of length 0, or `NO_ROUTE`.
     default: u32,
     /// How many prefixes are in it.
@@ -88,8 +93,10 @@ impl<A: Address> Default for Fib<A> {
     fn default() -> Self {
         Self {
             root: Box::new([NONE; 1 << ROOT_BITS]),
-            lines: Vec::new(),
+            // The first 16 lines belong to nobody: a lane without a node reads them rather than to take a branch.
+            lines: vec![Line([0; 16]); 16],
             free: Default::default(),
+            plain: 0,
             default: NO_ROUTE,
             len: 0,
             family: core::marker::PhantomData,
@@ -128,35 +135,56 @@ impl<A: Address> Fib<A> {
 
     #[inline]
     fn lookup_lanes(&self, addresses: &[A], into: &mut [u32]) {
-        // Lanes that still have a node to visit, and which word their entry of this level is in.
+        let mut deeper = 0;
+        for (address, entry) in addresses.iter().zip(into.iter_mut()) {
+            *entry = self.root[root_slot(address.as_ref())];
+            deeper += *entry >> 31;
+        }
+        let mut level = 2;
+        // While nearly every lane goes on, all do, without branches.
+        while deeper as usize * 4 > into.len() * 3 {
+            deeper = 0;
+            for (address, entry) in addresses.iter().zip(into.iter_mut()) {
+                let child = *entry & CHILD != 0;
+                let below = self
+                    .word(self.find(if child { *entry } else { PLAIN }, address.as_ref()[level]));
+                *entry = if child { below } else { *entry };
+                deeper += *entry >> 31;
+            }
+            level += 1;
+        }
+        if deeper > 0 {
+            self.lookup_deep(addresses, into, level);
+        }
+        for entry in into {
+            *entry = self.value(*entry);
+        }
+    }
+
+    /// Goes on, from `level`, with the lanes of which `into` still names a node.
+    fn lookup_deep(&self, addresses: &[A], into: &mut [u32], mut level: usize) {
         let mut active = [0u8; LANES];
         let mut place = [0u32; LANES];
         let mut n = 0;
-        for (lane, (address, into)) in addresses.iter().zip(into.iter_mut()).take(LANES).enumerate()
-        {
-            *into = self.root[root_slot(address.as_ref())];
-            active[n % LANES] = lane as u8;
-            n += usize::from(*into & CHILD != 0);
+        for (lane, entry) in into.iter().enumerate().take(LANES) {
+            active[n] = lane as u8;
+            n += usize::from(*entry & CHILD != 0);
         }
-        let mut level = 2;
         while n > 0 {
-            for (&lane, place) in active.iter().zip(place.iter_mut()).take(n) {
+            for (&lane, place) in active.iter().zip(&mut place).take(n) {
                 let lane = usize::from(lane);
                 *place = self.find(into[lane], addresses[lane].as_ref()[level]);
             }
             let mut left = 0;
-            for (j, place) in place.iter().enumerate().take(n) {
+            for (j, &place) in place.iter().enumerate().take(n) {
                 let lane = active[j];
-                let entry = self.word(*place);
+                let entry = self.word(place);
                 into[usize::from(lane)] = entry;
                 active[left] = lane;
                 left += usize::from(entry & CHILD != 0);
             }
             n = left;
             level += 1;
-        }
-        for entry in into {
-            *entry = self.value(*entry);
         }
     }
 
@@ -183,10 +211,14 @@ impl<A: Address> Fib<A> {
         if value == NONE { self.default } else { value }
     }
 
-    /// The word that holds the entry of `slot` in the node that `entry` names.
+    /// The word that holds the entry of `slot` in the node that `node` names.
     #[inline(always)]
-    fn find(&self, entry: u32, slot: u8) -> u32 {
-        let node = &self.lines[(entry & !CHILD) as usize].0;
+    fn find(&self, node: u32, slot: u8) -> u32 {
+        let at = node & LINE;
+        if node & PLAIN != 0 {
+            return at * 16 + u32::from(slot);
+        }
+        let node = &self.lines[at as usize].0;
         let part = usize::from(slot >> 6);
         let bits = u64::from(node[2 * part]) | u64::from(node[2 * part + 1]) << 32;
         let before = (node[COUNTS] >> (8 * part)) & 0xff;

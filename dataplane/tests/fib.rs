@@ -6,6 +6,35 @@ use std::{collections::BTreeMap, sync::Arc};
 use dataplane::fib::{Address, FibError, FibWriter, FibWriter4, FibWriter6, MAX_VALUE, NO_ROUTE};
 use proptest::prelude::*;
 
+/// Addresses whose tables have few plain nodes, so that packed ones, and both kinds in one chain, are met in small tables.
+macro_rules! packed {
+    ($($name:ident, $bytes:ty, $plain:literal;)*) => {$(
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        struct $name($bytes);
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
+        impl Address for $name {
+            const BITS: u8 = <$bytes>::BITS;
+            const PLAIN_NODES: usize = $plain;
+
+            fn masked(self, len: u8) -> Self {
+                Self(self.0.masked(len))
+            }
+        }
+    )*};
+}
+
+packed! {
+    Packed4, [u8; 4], 0;
+    Packed6, [u8; 16], 0;
+    Mixed6, [u8; 16], 3;
+}
+
 /// The naive twin.
 #[derive(Default)]
 struct List<A>(BTreeMap<(A, u8), u32>);
@@ -144,6 +173,50 @@ proptest! {
     #[test]
     fn ipv6_is_the_list((steps, probes) in steps(address6())) {
         check(steps, probes)?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn packed_ipv4_is_the_list((steps, probes) in steps(address4().prop_map(Packed4))) {
+        check(steps, probes)?;
+    }
+
+    #[test]
+    fn packed_ipv6_is_the_list((steps, probes) in steps(address6().prop_map(Packed6))) {
+        check(steps, probes)?;
+    }
+
+    #[test]
+    fn mixed_ipv6_is_the_list((steps, probes) in steps(address6().prop_map(Mixed6))) {
+        check(steps, probes)?;
+    }
+}
+
+/// Nodes with every number of runs, in one line and in up to 16 more.
+#[test]
+fn nodes_grow_and_shrink() {
+    let mut list = List::<Packed4>(BTreeMap::new());
+    let mut writer = FibWriter::new();
+    let order: Vec<u8> = (0..=255u8).map(|i| i.wrapping_mul(167)).collect();
+    let check = |writer: &mut FibWriter<Packed4>, list: &List<Packed4>| {
+        let fib = writer.publish();
+        for i in 0..=255 {
+            let address = Packed4([10, 1, i, 9]);
+            assert_eq!(fib.lookup(address), list.lookup(address));
+        }
+    };
+    for &i in &order {
+        let prefix = Packed4([10, 1, i, 0]);
+        writer.insert(prefix, 24, u32::from(i)).unwrap();
+        list.0.insert((prefix, 24), u32::from(i));
+        check(&mut writer, &list);
+    }
+    for &i in order.iter().rev() {
+        let prefix = Packed4([10, 1, i, 0]);
+        writer.remove(prefix, 24).unwrap();
+        list.0.remove(&(prefix, 24));
+        check(&mut writer, &list);
     }
 }
 

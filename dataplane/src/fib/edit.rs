@@ -4,7 +4,8 @@
 //! which all slots became one leaf is freed and the leaf put in its place.
 
 use super::{
-    Address, BASE, CHILD, COUNTS, Fib, INLINE, Line, NO_ROUTE, NONE, ROOT_BITS, VALUE, root_slot,
+    Address, BASE, CHILD, COUNTS, Fib, INLINE, LINE, Line, NO_ROUTE, NONE, PLAIN, ROOT_BITS, VALUE,
+    root_slot,
 };
 
 /// One edit, complete in itself, so that it can be repeated on the other copy of the table.
@@ -117,7 +118,14 @@ impl<A: Address> Fib<A> {
         if entry & CHILD == 0 {
             return slots;
         }
-        let node = &self.lines[(entry & !CHILD) as usize].0;
+        let at = (entry & LINE) as usize;
+        if entry & PLAIN != 0 {
+            for (slots, line) in slots.chunks_mut(16).zip(&self.lines[at..]) {
+                slots.copy_from_slice(&line.0);
+            }
+            return slots;
+        }
+        let node = &self.lines[at].0;
         let mut at = node[BASE].wrapping_sub(1);
         let mut now = 0;
         for (part, slots) in slots.chunks_mut(32).enumerate() {
@@ -137,6 +145,34 @@ impl<A: Address> Fib<A> {
     /// Writes `slots` as the node of `entry`, or as a new one where it is a leaf; returns what stands for it now: a leaf
     /// where all slots are the same leaf.
     fn pack(&mut self, entry: u32, slots: &Slots) -> u32 {
+        let new = entry & CHILD == 0;
+        if entry & PLAIN != 0 && !new || new && self.plain < A::PLAIN_NODES {
+            self.pack_plain(entry, slots)
+        } else {
+            self.pack_runs(entry, slots)
+        }
+    }
+
+    fn pack_plain(&mut self, entry: u32, slots: &Slots) -> u32 {
+        let old = (entry & CHILD != 0).then_some(entry & LINE);
+        if slots[0] & CHILD == 0 && slots.iter().all(|slot| *slot == slots[0]) {
+            if let Some(at) = old {
+                self.release(at, 16);
+                self.plain -= 1;
+            }
+            return slots[0];
+        }
+        let at = old.unwrap_or_else(|| {
+            self.plain += 1;
+            self.take(16)
+        });
+        for (slots, line) in slots.chunks(16).zip(&mut self.lines[at as usize..]) {
+            line.0.copy_from_slice(slots);
+        }
+        CHILD | PLAIN | at
+    }
+
+    fn pack_runs(&mut self, entry: u32, slots: &Slots) -> u32 {
         let mut node = [0u32; 16];
         let mut runs = [0u32; 256];
         let mut n = 0;
@@ -154,7 +190,7 @@ impl<A: Address> Fib<A> {
                 }
             }
         }
-        let old = (entry & CHILD != 0).then_some(entry & !CHILD);
+        let old = (entry & CHILD != 0).then_some(entry & LINE);
         let old_block = old.and_then(|at| self.block(at));
         if n == 1 && runs[0] & CHILD == 0 {
             if let Some((at, lines)) = old_block {

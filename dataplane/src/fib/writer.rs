@@ -33,6 +33,8 @@ pub enum FibError {
 pub trait Address: Copy + Eq + Ord + Hash + Debug + AsRef<[u8]> + Send + Sync + 'static {
     /// Its length in bits.
     const BITS: u8;
+    /// How many nodes of a table are plain (see the module's overview), 1 kB each.
+    const PLAIN_NODES: usize;
 
     /// The address with the bits behind the first `len` cleared.
     fn masked(self, len: u8) -> Self;
@@ -40,6 +42,7 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + AsRef<[u8]> + Send + Sync + 
 
 impl Address for [u8; 4] {
     const BITS: u8 = 32;
+    const PLAIN_NODES: usize = 2048;
 
     fn masked(self, len: u8) -> Self {
         let mask = u32::MAX.checked_shl(32 - u32::from(len.min(32))).unwrap_or(0);
@@ -49,6 +52,7 @@ impl Address for [u8; 4] {
 
 impl Address for [u8; 16] {
     const BITS: u8 = 128;
+    const PLAIN_NODES: usize = 4096;
 
     fn masked(self, len: u8) -> Self {
         let mask = u128::MAX.checked_shl(128 - u32::from(len.min(128))).unwrap_or(0);
