@@ -128,7 +128,8 @@ impl<A: Address> Fib<A> {
     /// shorter of the two has. Level by level over up to 32 addresses, so that their cache misses overlap.
     #[inline]
     pub fn lookup_burst(&self, addresses: &[A], into: &mut [u32]) {
-        for (addresses, into) in addresses.chunks(LANES).zip(into.chunks_mut(LANES)) {
+        let n = addresses.len().min(into.len());
+        for (addresses, into) in addresses[..n].chunks(LANES).zip(into[..n].chunks_mut(LANES)) {
             self.lookup_lanes(addresses, into);
         }
     }

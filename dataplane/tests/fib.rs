@@ -248,6 +248,21 @@ fn nested_prefixes_fall_back_one_by_one() {
 }
 
 #[test]
+fn a_burst_writes_as_many_as_there_are_addresses() {
+    let mut writer = FibWriter4::new();
+    writer.insert([10, 0, 0, 0], 28, 1).unwrap();
+    let fib = writer.publish();
+    for n in 0..=40 {
+        let mut found = vec![NO_ROUTE; 48];
+        fib.lookup_burst(&vec![[10, 0, 0, 1]; n], &mut found);
+        assert_eq!(found, [vec![1; n], vec![NO_ROUTE; 48 - n]].concat());
+        let mut found = vec![7; n];
+        fib.lookup_burst(&[[10, 0, 0, 1]; 48], &mut found);
+        assert_eq!(found, vec![1; n]);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let mut writer = FibWriter4::new();
     assert_eq!(writer.insert([0; 4], 33, 0), Err(FibError::Length(33)));
