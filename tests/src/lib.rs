@@ -15,6 +15,7 @@ mod frames;
 mod lab;
 mod process;
 mod trio;
+mod vm;
 mod wire;
 
 pub use daemon::{Daemon, Settings};
@@ -24,4 +25,5 @@ pub use frames::{Sniffer, send_frames};
 pub use lab::{Lab, Netns, sweep};
 pub use process::{Output, Process, wait_until};
 pub use trio::{Trio, addresses};
+pub use vm::{kernel_has_vlan_devices, run_in_vm};
 pub use wire::{Ends, PortKind, Wire};

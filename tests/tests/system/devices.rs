@@ -30,6 +30,11 @@ fn af_xdp_takes_the_tour() -> Result {
     trio.daemon.stop().map(|_| ())
 }
 
+/// Runs a test of VLAN devices, here or, where this kernel has none, once more in an emulated machine with a kernel that has.
+fn with_vlan_devices(name: &str, test: impl FnOnce() -> Result) -> Result {
+    if tests::kernel_has_vlan_devices()? { test() } else { tests::run_in_vm(name) }
+}
+
 /// A VLAN interface on the twin routes what carries its tag, in both families; the server is outside of the VLAN.
 fn vlan(kind: PortKind, client_links: &str, router_links: &str, dev: [&str; 2]) -> Result {
     let trio = Trio::new(kind, &Settings::default())?;
@@ -63,12 +68,16 @@ const ROUTER_VLAN: &str =
 
 #[test]
 fn a_vlan_interface_routes_over_af_packet() -> Result {
-    vlan(PortKind::AfPacket, CLIENT_VLAN, ROUTER_VLAN, ["eth0.100", "lan.100"])
+    with_vlan_devices("devices::a_vlan_interface_routes_over_af_packet", || {
+        vlan(PortKind::AfPacket, CLIENT_VLAN, ROUTER_VLAN, ["eth0.100", "lan.100"])
+    })
 }
 
 #[test]
 fn a_vlan_interface_routes_over_af_xdp() -> Result {
-    vlan(PortKind::AfXdp, CLIENT_VLAN, ROUTER_VLAN, ["eth0.100", "lan.100"])
+    with_vlan_devices("devices::a_vlan_interface_routes_over_af_xdp", || {
+        vlan(PortKind::AfXdp, CLIENT_VLAN, ROUTER_VLAN, ["eth0.100", "lan.100"])
+    })
 }
 
 #[test]
@@ -82,5 +91,7 @@ fn a_vlan_in_a_service_vlan_routes() -> Result {
              ip link set inner mtu 1492 up"
         )
     };
-    vlan(PortKind::AfXdp, &links("eth0"), &links("lan"), ["inner", "inner"])
+    with_vlan_devices("devices::a_vlan_in_a_service_vlan_routes", || {
+        vlan(PortKind::AfXdp, &links("eth0"), &links("lan"), ["inner", "inner"])
+    })
 }
