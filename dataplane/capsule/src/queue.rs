@@ -111,7 +111,7 @@ impl PortQueue {
     /// Whether the device may be sent to, as last heard.
     #[inline]
     pub fn link_up(&self) -> bool {
-        self.shared.link_up.load(Ordering::Relaxed)
+        self.shared.link.is_up()
     }
 
     /// Does what the device cannot, keeping the order; frames that cannot be sent are dropped and counted.

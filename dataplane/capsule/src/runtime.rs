@@ -124,13 +124,17 @@ impl Idle {
 }
 
 /// The running workers.
-#[derive(Debug)]
 pub struct Runtime<F> {
     workers: Vec<Worker<F>>,
     stop: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
+impl<F> std::fmt::Debug for Runtime<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.workers.iter().map(|worker| worker.core)).finish()
+    }
+}
+
 struct Worker<F> {
     core: usize,
     cells: Arc<Cells>,

@@ -93,6 +93,14 @@ impl Device {
         }
     }
 
+    /// Where the probe would block until a first peer connects (virtio_user as server): the device string of one.
+    pub(crate) fn first_peer(&self) -> Option<String> {
+        let path = (self.driver()? == "net_virtio_user" && self.arg("server") == Some("1"))
+            .then(|| self.arg("path"))??;
+        let queues = self.arg("queues").unwrap_or("1");
+        Some(format!("net_vhost_first_{},iface={path},client=1,queues={queues}", self.name))
+    }
+
     /// Finds what would fail for a reason that DPDK does not tell, and removes the socket that a dead process left.
     pub(crate) fn prepare(&self) -> Result<()> {
         if let Some(interface) = self.kernel_interface()

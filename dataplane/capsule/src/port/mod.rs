@@ -18,9 +18,10 @@ mod open;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use dpdk_sys as sys;
@@ -127,14 +128,57 @@ pub(crate) struct SoftwareTxCells {
     pub(crate) no_memory: AtomicU64,
 }
 
+/// Whether a device may be sent to. Written by [`Port::link`] and by DPDK's interrupt thread, read by workers.
+#[derive(Debug)]
+pub(crate) struct LinkCell {
+    up: AtomicBool,
+    birth: Instant,
+    /// When it changed last, milliseconds after `birth`.
+    changed_ms: AtomicU64,
+}
+
+impl Default for LinkCell {
+    fn default() -> Self {
+        LinkCell {
+            up: AtomicBool::new(false),
+            birth: Instant::now(),
+            changed_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl LinkCell {
+    /// DPDK's threads finish what follows a link's change (unmapping a vhost peer's memory, waiting for its return; swapping
+    /// virtio_user's sockets) well within this time, and must not find the device closed meanwhile.
+    const SETTLED: Duration = Duration::from_millis(100);
+
+    #[inline]
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, up: bool) {
+        if self.up.swap(up, Ordering::AcqRel) != up {
+            self.changed_ms.store(self.birth.elapsed().as_millis() as u64, Ordering::Release);
+        }
+    }
+
+    /// Waits until the last change is long enough ago.
+    fn settle(&self) {
+        let changed = Duration::from_millis(self.changed_ms.load(Ordering::Acquire));
+        if let Some(wait) = (changed + Self::SETTLED).checked_sub(self.birth.elapsed()) {
+            std::thread::sleep(wait);
+        }
+    }
+}
+
 /// What a port and its queues share; the last one closes the device.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: u16,
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
-    /// Whether the device may be sent to. Written by `Port::link` and by DPDK's interrupt thread.
-    pub(crate) link_up: Arc<AtomicBool>,
+    pub(crate) link: Arc<LinkCell>,
     pub(crate) started: AtomicBool,
     /// How many queue sets workers hold.
     pub(crate) users: AtomicUsize,
@@ -155,13 +199,14 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.link.settle();
         // SAFETY: the port is ours and no queue is in use any more. The callback's argument lives until after this.
         unsafe {
             if *self.started.get_mut() {
                 sys::rte_eth_dev_stop(self.id);
             }
             if self.follows {
-                open::unfollow(self.id, &self.link_up);
+                open::unfollow(self.id, &self.link);
             }
             open::close(self.id, self.probed);
         }
@@ -178,6 +223,8 @@ pub struct Port {
     mac: [u8; 6],
     socket: u32,
     warnings: Vec<String>,
+    /// The peer that lets the device start alone; gone after the start.
+    first_peer: Mutex<Option<Box<Port>>>,
 }
 
 impl Port {
@@ -201,6 +248,16 @@ impl Port {
             sys::rte_eth_promiscuous_enable(self.shared.id);
             sys::rte_eth_allmulticast_enable(self.shared.id);
         }
+        let first_peer = self.first_peer.lock().ok().and_then(|mut first_peer| first_peer.take());
+        if first_peer.is_some() {
+            drop(first_peer);
+            // DPDK hears of it within a second, on another thread (the vhost library's poll holds the connection that long).
+            // A real peer may come at once: then the link is simply up.
+            let end = Instant::now() + Duration::from_millis(1500);
+            while self.link().up && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         self.link();
         Ok(())
     }
@@ -220,7 +277,7 @@ impl Port {
         // SAFETY: no queue is held.
         self.step("stop", || unsafe { sys::rte_eth_dev_stop(self.shared.id) })?;
         self.shared.started.store(false, Ordering::Release);
-        self.shared.link_up.store(false, Ordering::Release);
+        self.shared.link.set(false);
         Ok(())
     }
 
@@ -284,7 +341,7 @@ impl Port {
         let up = result == 0
             && self.shared.started.load(Ordering::Acquire)
             && u32::from(link.link_status()) == sys::RTE_ETH_LINK_UP;
-        self.shared.link_up.store(up, Ordering::Release);
+        self.shared.link.set(up);
         Link {
             up,
             speed_mbps: (up && link.link_speed != 0 && link.link_speed != u32::MAX)

@@ -3,16 +3,16 @@
 use std::{
     ffi::{CStr, CString, c_int, c_void},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize},
     },
 };
 
 use dpdk_sys as sys;
 
 use super::{
-    Capabilities, Device, Offload, Port, PortConfig, RssKey, Shared, SoftwareTxCells, capabilities,
-    errno_text, log,
+    Capabilities, Device, LinkCell, Offload, Port, PortConfig, RssKey, Shared, SoftwareTxCells,
+    capabilities, errno_text, log,
 };
 use crate::{
     eal,
@@ -43,6 +43,7 @@ impl Drop for Guard {
 pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
     let started = eal::started()?;
     let device: Device = config.device.parse()?;
+    let first_peer = first_peer(&device, pools)?;
     let (id, probed) = find_or_probe(&device)?;
     let mut guard = Guard { id, probed, armed: true };
     let info = info(&config.name, id)?;
@@ -114,8 +115,8 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
         sys::rte_eth_macaddr_get(id, &raw mut mac)
     })?;
 
-    let link_up = Arc::new(AtomicBool::new(false));
-    let follows = follow(id, &link_up);
+    let link = Arc::new(LinkCell::default());
+    let follows = follow(id, &link);
     guard.armed = false;
     let shared = Shared {
         id,
@@ -129,7 +130,7 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
             max_mtu: plan.max_mtu,
             rss_key_len: plan.rss_key_len,
         },
-        link_up,
+        link,
         started: AtomicBool::new(false),
         users: AtomicUsize::new(0),
         tx_locks: (0..plan.queues).map(|_| TxLock::default()).collect(),
@@ -141,7 +142,29 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
         _pool: pool,
         _started: started,
     };
-    Ok(Port { shared: Arc::new(shared), mac: mac.addr_bytes, socket, warnings })
+    Ok(Port {
+        shared: Arc::new(shared),
+        mac: mac.addr_bytes,
+        socket,
+        warnings,
+        first_peer: Mutex::new(first_peer),
+    })
+}
+
+/// virtio_user as server blocks in its probe until a peer has connected and told its features, and its start wants to hand
+/// over memory. So that a router starts without its neighbour, a vhost port of our own is that first peer; it leaves after
+/// the start, and the device waits for the real one as after any peer's death.
+fn first_peer(device: &Device, pools: &MbufPools) -> Result<Option<Box<Port>>> {
+    let Some(peer) = device.first_peer() else { return Ok(None) };
+    if port_by_name(device.name()).is_some() {
+        return Ok(None);
+    }
+    device.prepare()?;
+    let queues = u16::MAX; // as many as its string says
+    let config = PortConfig { queues, ..PortConfig::new("first-peer", peer) };
+    let port = open(&config, pools)?;
+    port.start()?;
+    Ok(Some(Box::new(port)))
 }
 
 /// The port of the device: one that EAL already has (from its arguments), or a freshly probed one (true).
@@ -315,8 +338,8 @@ pub(super) unsafe fn close(id: u16, probed: bool) {
 }
 
 /// Has DPDK tell of link changes; whether it will.
-fn follow(id: u16, link_up: &Arc<AtomicBool>) -> bool {
-    let place = Arc::as_ptr(link_up).cast_mut().cast::<c_void>();
+fn follow(id: u16, link: &Arc<LinkCell>) -> bool {
+    let place = Arc::as_ptr(link).cast_mut().cast::<c_void>();
     // SAFETY: `Shared` holds the cell until after the callback is unregistered.
     unsafe {
         sys::rte_eth_dev_callback_register(
@@ -332,9 +355,9 @@ fn follow(id: u16, link_up: &Arc<AtomicBool>) -> bool {
 ///
 /// # Safety
 ///
-/// The port exists, and `link_up` is the cell that was registered.
-pub(super) unsafe fn unfollow(id: u16, link_up: &Arc<AtomicBool>) {
-    let place = Arc::as_ptr(link_up).cast_mut().cast::<c_void>();
+/// The port exists, and `link` is the cell that was registered.
+pub(super) unsafe fn unfollow(id: u16, link: &Arc<LinkCell>) {
+    let place = Arc::as_ptr(link).cast_mut().cast::<c_void>();
     // A callback that is running makes this fail with EAGAIN; it is short.
     for _ in 0..1000 {
         // SAFETY: the caller's promise.
@@ -367,7 +390,7 @@ unsafe extern "C" fn on_link_event(
     let up = result == 0 && u32::from(link.link_status()) == sys::RTE_ETH_LINK_UP;
     if !place.is_null() {
         // SAFETY: the argument is the cell given to `follow`, alive until the callback is gone.
-        unsafe { (*place.cast::<AtomicBool>()).store(up, Ordering::Release) };
+        unsafe { (*place.cast::<LinkCell>()).set(up) };
     }
     0
 }
