@@ -1,0 +1,602 @@
+//! Twins, mirror and resolver against the real kernel, in network namespaces of their own, driven by `ip` and `ping`.
+//!
+//! They need root. Without it each test says so and passes; CI is root.
+
+mod netns;
+
+use std::time::{Duration, Instant};
+
+use cli::mirror::{Cause, Mirror, MirrorConfig, Resolver};
+use cli::twin::{Taps, TwinError, TwinSpec};
+use dataplane::rib::{IfIndex, NeighbourState, NextHop, Rib, RouteKind, RouteTable};
+use dataplane::tables::{PortMode, PortState};
+use netns::{
+    Net, State, Watch, arp_reply, echo_reply, inside, ip, ip_fails, ping, spec, write_sysctl,
+};
+use packet::{PortIndex, RxMeta};
+
+const LAN: PortIndex = PortIndex(0);
+const WAN: PortIndex = PortIndex(1);
+
+fn hop(iface: IfIndex, via: &str, weight: u16) -> NextHop {
+    NextHop { iface, via: Some(via.parse().unwrap()), weight }
+}
+
+#[test]
+fn a_twin_is_what_its_port_is_and_vanishes_with_the_daemon() {
+    inside(|_| {
+        let taps = Taps::create(vec![TwinSpec { mtu: 9000, ..spec(LAN, "lan") }, spec(WAN, "wan")])
+            .unwrap();
+        let shown = ip("-o link show lan");
+        for part in ["mtu 9000", "02:00:00:00:00:01", "UP", "LOWER_UP"] {
+            assert!(shown.contains(part), "no {part} in {shown}");
+        }
+        assert!(ip("-o link show wan").contains("mtu 1500"));
+        let net = Net::start(taps);
+        drop(net);
+        assert!(ip_fails("link show lan"));
+        assert!(ip_fails("link show wan"));
+    });
+}
+
+#[test]
+fn a_twin_that_cannot_be_made_says_why() {
+    inside(|_| {
+        ip("link add taken type veth peer name other");
+        assert!(matches!(Taps::create(vec![spec(LAN, "taken")]), Err(TwinError::NameTaken { .. })));
+        ip("tuntap add idle mode tap");
+        assert!(matches!(Taps::create(vec![spec(LAN, "idle")]), Err(TwinError::NameTaken { .. })));
+        for name in ["", "sixteen-letters!", "a b", "a/b", ".", "..", "a:1", "tap%d"] {
+            assert!(
+                matches!(Taps::create(vec![spec(LAN, name)]), Err(TwinError::BadName { .. })),
+                "{name:?}"
+            );
+        }
+        let twice = Taps::create(vec![spec(LAN, "one"), spec(LAN, "two")]);
+        assert!(matches!(twice, Err(TwinError::BadPort { port: LAN, .. })));
+        drop(twice);
+        assert!(ip_fails("link show one"), "what was made before the error vanishes");
+        let multicast = TwinSpec { mac: [1, 0, 0x5e, 0, 0, 1], ..spec(LAN, "lan") };
+        let error = Taps::create(vec![multicast]).err().unwrap();
+        assert!(error.to_string().contains("set MAC address and MTU of lan"), "{error}");
+        // Without the capability, in this thread alone.
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective.remove(rustix::thread::CapabilitySet::NET_ADMIN);
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        let error = Taps::create(vec![spec(LAN, "lan")]).err().unwrap();
+        assert!(matches!(error, TwinError::NotAllowed { .. }), "{error}");
+        assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+    });
+}
+
+#[test]
+fn the_kernel_pings_through_its_twin() {
+    inside(|_| {
+        let net = Net::start(Taps::create(vec![spec(LAN, "lan")]).unwrap());
+        ip("addr add 10.0.0.1/24 dev lan");
+        // The neighbour is this test: it answers ARP and echo, in frames of several segments.
+        let neighbour =
+            net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[7, 13, 40]);
+        assert!(ping("-c 5 -i 0.05 -W 2 10.0.0.2"));
+        // 3,000 bytes: what the kernel sends fills several segments of the pool's frames, or two packets.
+        ip("link set lan mtu 4000");
+        assert!(ping("-c 2 -i 0.05 -W 2 -s 3000 10.0.0.2"));
+        assert!(neighbour.stop() >= 8);
+        let stats = net.twins.stats(LAN).unwrap();
+        assert!(stats.to_kernel.get() >= 8 && stats.from_kernel.get() >= 8, "{stats:?}");
+        assert_eq!(
+            (stats.no_memory.get(), stats.queue_full.get(), stats.kernel_refused.get()),
+            (0, 0, 0)
+        );
+        net.nothing_leaks();
+    });
+}
+
+#[test]
+fn a_twin_counts_what_it_cannot_carry() {
+    inside(|_| {
+        let net = Net::start(Taps::create(vec![spec(LAN, "lan")]).unwrap());
+        let stats = net.twins.stats(LAN).unwrap().clone();
+        // Too short for an Ethernet header, and a tag to put back where there is no place for it.
+        net.send(LAN, net.pool.frame(&[0; 13]).unwrap());
+        let mut stripped = net.pool.frame(&[0; 11]).unwrap();
+        stripped.set_rx_meta(RxMeta { vlan_tci: Some(7), ..RxMeta::default() });
+        net.send(LAN, stripped);
+        netns::until("refused frames", || stats.kernel_refused.get() == 2);
+        ip("link set lan down");
+        net.send(LAN, net.pool.frame(&[0; 60]).unwrap());
+        netns::until("a frame refused by a twin that is down", || stats.kernel_refused.get() == 3);
+        ip("link set lan up");
+        // Nobody serves the worker's queue: it fills, the rest is dropped and counted.
+        ip("addr add 10.0.0.1/24 dev lan");
+        ip("neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev lan");
+        ping("-f -c 400 -W 1 10.0.0.2");
+        netns::until("a full queue", || stats.queue_full.get() > 0);
+        assert_eq!(net.queues.from_twin.len(), net.queues.from_twin.capacity());
+        while net.queues.from_twin.pop().is_some() {}
+        // An empty pool.
+        let all: Vec<_> = std::iter::from_fn(|| net.pool.frame(&[0])).collect();
+        ping("-c 1 -W 1 10.0.0.2");
+        netns::until("an empty pool", || stats.no_memory.get() > 0);
+        drop(all);
+        net.nothing_leaks();
+    });
+}
+
+#[test]
+fn a_deleted_twin_leaves_the_others_alone() {
+    inside(|_| {
+        let net = Net::start(Taps::create(vec![spec(LAN, "lan"), spec(WAN, "wan")]).unwrap());
+        ip("link del lan");
+        std::thread::sleep(Duration::from_millis(50));
+        let before = netns::cpu_of("twin");
+        ip("addr add 10.0.0.1/24 dev wan");
+        let neighbour = net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[]);
+        assert!(ping("-c 3 -i 0.1 -W 2 10.0.0.2"));
+        neighbour.stop();
+        std::thread::sleep(Duration::from_millis(300));
+        let used = netns::cpu_of("twin") - before;
+        assert!(used < Duration::from_millis(400), "the twin thread spins: {used:?}");
+    });
+}
+
+#[test]
+fn the_carrier_follows_the_port_and_the_mirror_says_so() {
+    inside(|_| {
+        let taps = Taps::create(vec![TwinSpec { link_up: false, ..spec(LAN, "lan") }]).unwrap();
+        let watch = Watch::start(&taps);
+        let mut net = Net::start(taps);
+        let lan = net.index(LAN);
+        watch.until("the twin without carrier", |state| {
+            state.ifaces.get(&lan).is_some_and(|iface| !iface.up)
+        });
+        net.twins.set_link(LAN, true).unwrap();
+        watch.until("its carrier", |state| state.ifaces[&lan].up);
+        net.twins.set_link(LAN, false).unwrap();
+        watch.until("its loss", |state| !state.ifaces[&lan].up);
+        assert!(ip("-o link show lan").contains("NO-CARRIER"));
+        assert!(matches!(net.twins.set_link(WAN, true), Err(TwinError::BadPort { port: WAN, .. })));
+    });
+}
+
+#[test]
+fn what_is_there_at_the_start_is_told_first() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        let lan = taps.indices()[0].0;
+        ip("addr add 10.0.0.1/24 dev lan");
+        ip("route add 10.1.0.0/16 via 10.0.0.2 metric 7");
+        ip("nexthop add id 5 via 10.0.0.3 dev lan");
+        ip("route add 10.2.0.0/16 nhid 5");
+        ip("neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev lan nud permanent");
+        let watch = Watch::start(&taps);
+        let state = watch.until("the first batch", |_| true);
+        assert_eq!(state.batches, [Cause::Start]);
+        assert_eq!(state.ifaces[&lan].port, Some(LAN));
+        assert_eq!((state.ifaces[&lan].mac, state.ifaces[&lan].mtu), ([2, 0, 0, 0, 0, 1], 1500));
+        assert_eq!(state.main("10.1.0.0/16", 7).unwrap().next_hops, [hop(lan, "10.0.0.2", 1)]);
+        assert_eq!(state.main("10.2.0.0/16", 0).unwrap().next_hops, [hop(lan, "10.0.0.3", 1)]);
+        assert_eq!(
+            state.route(RouteTable::Local, "10.0.0.1/32", 0).unwrap().kind,
+            RouteKind::Local
+        );
+        let neighbour = state.neighbours[&(lan, "10.0.0.2".parse().unwrap())];
+        assert_eq!(neighbour, NeighbourState::Reachable([2, 0, 0, 0, 0, 2]));
+        // The loopback interface is nobody's port.
+        assert!(state.ifaces.values().any(|iface| iface.name == "lo" && iface.port.is_none()));
+    });
+}
+
+#[test]
+fn routes_of_every_kind_come_change_and_go() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan"), spec(WAN, "wan")]).unwrap();
+        let watch = Watch::start(&taps);
+        let (lan, wan) = (taps.indices()[0].0, taps.indices()[1].0);
+        ip("addr add 10.0.0.1/24 dev lan");
+        ip("addr add 10.9.0.1/24 dev wan");
+        ip("addr add 2001:db8::1/64 dev lan nodad");
+        ip("route add 10.1.0.0/16 via 10.0.0.2 mtu 1400");
+        ip("route add 10.1.0.0/16 via 10.9.0.2 metric 20");
+        ip("route add 10.2.0.0/16 nexthop via 10.0.0.2 weight 3 nexthop via 10.9.0.2 weight 1");
+        ip("route add blackhole 10.3.0.0/16");
+        ip("route add unreachable 10.4.0.0/16");
+        ip("route add prohibit 10.5.0.0/16");
+        ip("route add 10.6.0.0/16 via inet6 2001:db8::6 dev lan");
+        ip("route add 10.7.0.0/16 dev wan");
+        ip("-6 route add 2001:db8:1::/48 nexthop via 2001:db8::2 nexthop via 2001:db8::3 weight 2");
+        ip("-6 route add blackhole 2001:db8:2::/48");
+        ip("route add 10.8.0.0/16 via 10.0.0.2 table 77");
+        ip("route add default via 10.0.0.254");
+        let state = watch.until("the last of them", |state| state.main("0.0.0.0/0", 0).is_some());
+        let first = state.main("10.1.0.0/16", 0).unwrap();
+        assert_eq!((first.mtu, &first.next_hops[..]), (Some(1400), &[hop(lan, "10.0.0.2", 1)][..]));
+        assert_eq!(state.main("10.1.0.0/16", 20).unwrap().next_hops, [hop(wan, "10.9.0.2", 1)]);
+        let mut both = [hop(lan, "10.0.0.2", 3), hop(wan, "10.9.0.2", 1)];
+        both.sort();
+        assert_eq!(state.main("10.2.0.0/16", 0).unwrap().next_hops, both);
+        let kind = |to| state.main(to, 0).unwrap().kind;
+        assert_eq!(kind("10.3.0.0/16"), RouteKind::Blackhole);
+        assert_eq!(kind("10.4.0.0/16"), RouteKind::Unreachable);
+        assert_eq!(kind("10.5.0.0/16"), RouteKind::Prohibit);
+        assert_eq!(state.main("10.6.0.0/16", 0).unwrap().next_hops, [hop(lan, "2001:db8::6", 1)]);
+        assert_eq!(
+            state.main("10.7.0.0/16", 0).unwrap().next_hops,
+            [NextHop { iface: wan, via: None, weight: 1 }]
+        );
+        assert_eq!(
+            state.main("2001:db8:1::/48", 1024).unwrap().next_hops,
+            [hop(lan, "2001:db8::2", 1), hop(lan, "2001:db8::3", 2)]
+        );
+        assert_eq!(state.main("2001:db8:2::/48", 1024).unwrap().kind, RouteKind::Blackhole);
+        assert!(state.main("10.8.0.0/16", 0).is_none());
+        assert_eq!(
+            state.route(RouteTable::Local, "10.0.0.255/32", 0).unwrap().kind,
+            RouteKind::Broadcast
+        );
+        assert_eq!(
+            state.route(RouteTable::Local, "2001:db8::1/128", 0).unwrap().kind,
+            RouteKind::Local
+        );
+
+        ip("route change 10.1.0.0/16 via 10.0.0.3");
+        ip("route replace 10.2.0.0/16 via 10.9.0.9");
+        ip("route del blackhole 10.3.0.0/16");
+        ip("-6 route del 2001:db8:1::/48 via 2001:db8::2");
+        ip("-6 route append 2001:db8:2:1::/64 via 2001:db8::8");
+        ip("-6 route append 2001:db8:2:1::/64 via 2001:db8::9");
+        ip("route del default");
+        let state =
+            watch.until("the default route's end", |state| state.main("0.0.0.0/0", 0).is_none());
+        let changed = state.main("10.1.0.0/16", 0).unwrap();
+        assert_eq!((changed.mtu, &changed.next_hops[..]), (None, &[hop(lan, "10.0.0.3", 1)][..]));
+        assert_eq!(state.main("10.2.0.0/16", 0).unwrap().next_hops, [hop(wan, "10.9.0.9", 1)]);
+        assert!(state.main("10.3.0.0/16", 0).is_none());
+        assert_eq!(
+            state.main("2001:db8:1::/48", 1024).unwrap().next_hops,
+            [hop(lan, "2001:db8::3", 2)]
+        );
+        assert_eq!(
+            state.main("2001:db8:2:1::/64", 1024).unwrap().next_hops,
+            [hop(lan, "2001:db8::8", 1), hop(lan, "2001:db8::9", 1)]
+        );
+        watch.agrees_with_the_kernel();
+    });
+}
+
+#[test]
+fn neighbours_come_change_and_go() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        let watch = Watch::start(&taps);
+        let lan = taps.indices()[0].0;
+        for addr in ["10.0.0.2", "2001:db8::2"] {
+            let key = (lan, addr.parse().unwrap());
+            let mac = [2, 0, 0, 0, 0, 2];
+            let is =
+                |state: NeighbourState| move |s: &State| s.neighbours.get(&key) == Some(&state);
+            ip(&format!("neigh add {addr} lladdr 02:00:00:00:00:02 dev lan nud reachable"));
+            watch.until("reachable", is(NeighbourState::Reachable(mac)));
+            ip(&format!("neigh change {addr} lladdr 02:00:00:00:00:02 dev lan nud stale"));
+            watch.until("stale", is(NeighbourState::Stale(mac)));
+            ip(&format!("neigh change {addr} lladdr 02:00:00:00:00:03 dev lan nud permanent"));
+            watch.until("moved", is(NeighbourState::Reachable([2, 0, 0, 0, 0, 3])));
+            ip(&format!("neigh change {addr} dev lan nud failed"));
+            watch.until("failed", is(NeighbourState::Failed));
+            ip(&format!("neigh del {addr} dev lan"));
+            watch.until("forgotten", |state| !state.neighbours.contains_key(&key));
+        }
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_takes_its_routes_with_it() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan"), spec(WAN, "wan")]).unwrap();
+        let watch = Watch::start(&taps);
+        let (lan, wan) = (taps.indices()[0].0, taps.indices()[1].0);
+        ip("addr add 10.0.0.1/24 dev lan");
+        ip("addr add 10.9.0.1/24 dev wan");
+        ip("addr add 10.9.5.1/32 dev wan");
+        ip("route add 10.1.0.0/16 via 10.0.0.2");
+        ip("route add 10.2.0.0/16 nexthop via 10.0.0.2 nexthop via 10.9.0.2");
+        ip("route add 10.3.0.0/16 via 10.0.0.3 src 10.9.5.1");
+        watch.until("the last route", |state| state.main("10.3.0.0/16", 0).is_some());
+        // The kernel removes the route that prefers the address, without saying so.
+        ip("addr del 10.9.5.1/32 dev wan");
+        watch.until("the address's route to go", |state| state.main("10.3.0.0/16", 0).is_none());
+
+        ip("link set lan down");
+        let state = watch.until("lan's routes to go", |state| {
+            state.main("10.1.0.0/16", 0).is_none() && !state.ifaces[&lan].up
+        });
+        assert!(state.ifaces[&wan].up);
+        watch.until("the surviving hop", |state| {
+            state
+                .main("10.2.0.0/16", 0)
+                .is_some_and(|route| route.next_hops == [hop(wan, "10.9.0.2", 1)])
+        });
+        watch.agrees_with_the_kernel();
+        ip("link set lan up");
+        watch.until("both hops again", |state| {
+            state.main("10.2.0.0/16", 0).is_some_and(|route| route.next_hops.len() == 2)
+                && state.main("10.0.0.0/24", 0).is_some()
+        });
+        watch.agrees_with_the_kernel();
+        ip("link del lan");
+        watch.until("lan to go", |state| !state.ifaces.contains_key(&lan));
+        watch.agrees_with_the_kernel();
+    });
+}
+
+#[test]
+fn nexthop_objects_and_groups() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        let watch = Watch::start(&taps);
+        let lan = taps.indices()[0].0;
+        // As FRR's users may have it: routes are not said again when a nexthop object changes.
+        write_sysctl("net/ipv4/nexthop_compat_mode", "0");
+        ip("addr add 10.0.0.1/24 dev lan");
+        ip("addr add 2001:db8::1/64 dev lan nodad");
+        ip("nexthop add id 1 via 10.0.0.2 dev lan");
+        ip("nexthop add id 2 via 10.0.0.3 dev lan");
+        ip("nexthop add id 3 blackhole");
+        ip("nexthop add id 6 via 2001:db8::2 dev lan");
+        ip("nexthop add id 10 group 1/2,5");
+        ip("route add 10.1.0.0/16 nhid 1");
+        ip("route add 10.2.0.0/16 nhid 10");
+        ip("route add 10.3.0.0/16 nhid 3");
+        ip("-6 route add 2001:db8:1::/48 nhid 6");
+        let state =
+            watch.until("the routes", |state| state.main("2001:db8:1::/48", 1024).is_some());
+        assert_eq!(state.main("10.1.0.0/16", 0).unwrap().next_hops, [hop(lan, "10.0.0.2", 1)]);
+        assert_eq!(
+            state.main("10.2.0.0/16", 0).unwrap().next_hops,
+            [hop(lan, "10.0.0.2", 1), hop(lan, "10.0.0.3", 5)]
+        );
+        assert_eq!(state.main("10.3.0.0/16", 0).unwrap().kind, RouteKind::Blackhole);
+        assert_eq!(
+            state.main("2001:db8:1::/48", 1024).unwrap().next_hops,
+            [hop(lan, "2001:db8::2", 1)]
+        );
+        ip("nexthop replace id 1 via 10.0.0.9 dev lan");
+        let state = watch.until("the replaced object", |state| {
+            state
+                .main("10.1.0.0/16", 0)
+                .is_some_and(|route| route.next_hops == [hop(lan, "10.0.0.9", 1)])
+        });
+        assert_eq!(
+            state.main("10.2.0.0/16", 0).unwrap().next_hops,
+            [hop(lan, "10.0.0.3", 5), hop(lan, "10.0.0.9", 1)]
+        );
+        ip("nexthop del id 1");
+        let state = watch.until("its route to go", |state| state.main("10.1.0.0/16", 0).is_none());
+        assert_eq!(state.main("10.2.0.0/16", 0).unwrap().next_hops, [hop(lan, "10.0.0.3", 5)]);
+        watch.agrees_with_the_kernel();
+    });
+}
+
+#[test]
+fn vlans_on_a_twin() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        let watch = Watch::start(&taps);
+        if ip_fails("link add link lan name lan.100 type vlan proto 802.1ad id 100") {
+            eprintln!("SKIPPED: this kernel has no VLAN devices (CONFIG_VLAN_8021Q)");
+            return;
+        }
+        ip("link set lan.100 up");
+        ip("link add link lan.100 name lan.100.7 type vlan id 7");
+        ip("link set lan.100.7 up");
+        ip("addr add 10.7.0.1/24 dev lan.100.7");
+        let state = watch.until("the VLANs", |state| {
+            state.ifaces.values().any(|iface| iface.name == "lan.100.7" && iface.up)
+        });
+        let tags = |name: &str| {
+            let iface = state.ifaces.values().find(|iface| iface.name == name).unwrap();
+            assert_eq!(iface.port, Some(LAN));
+            iface.vlan.iter().map(|tag| (tag.tpid, tag.id)).collect::<Vec<_>>()
+        };
+        assert_eq!(tags("lan.100"), [(0x88a8, 100)]);
+        assert_eq!(tags("lan.100.7"), [(0x88a8, 100), (0x8100, 7)]);
+        ip("link del lan.100");
+        watch.until("both to go", |state| {
+            !state.ifaces.values().any(|iface| iface.name.starts_with("lan."))
+        });
+    });
+}
+
+#[test]
+fn an_overrun_ends_in_the_kernels_state() {
+    inside(|dir| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        ip("addr add 10.0.0.1/24 dev lan");
+        let watch = Watch::start_with(
+            &taps,
+            MirrorConfig { receive_buffer: 4096, ..MirrorConfig::new(taps.indices()) },
+            Duration::from_millis(50),
+        );
+        netns::batch(
+            dir,
+            (0..5000)
+                .map(|i| format!("route add 172.{}.{}.0/24 via 10.0.0.2", 16 + i / 256, i % 256)),
+        );
+        netns::batch(
+            dir,
+            (0..2500)
+                .map(|i| format!("route del 172.{}.{}.0/24 via 10.0.0.2", 16 + i / 256, i % 256)),
+        );
+        ip("route add 10.1.0.0/16 via 10.0.0.2");
+        watch.until("the last route", |state| {
+            state.main("10.1.0.0/16", 0).is_some()
+                && state.routes.keys().filter(|key| key.1.len == 24).count() == 2501
+        });
+        assert!(watch.mirror.stats().overruns() > 0, "the test did not make it overrun");
+        assert!(watch.state().batches.contains(&Cause::Resync));
+        watch.agrees_with_the_kernel();
+    });
+}
+
+#[test]
+fn the_resolver_has_the_kernel_ask_and_the_mirror_hears_the_answer() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        let watch = Watch::start(&taps);
+        let net = Net::start(taps);
+        let lan = net.index(LAN);
+        ip("addr add 10.0.0.1/24 dev lan");
+        ip("addr add 2001:db8::1/64 dev lan nodad");
+        write_sysctl("net/ipv4/neigh/lan/delay_first_probe_time", "1");
+        let resolver = Resolver::spawn().unwrap();
+
+        // Unknown: the kernel asks everybody, on the twin.
+        let (addr, mac) = ("10.0.0.2".parse().unwrap(), [2, 0, 0, 0, 0, 2]);
+        let is =
+            |state: NeighbourState| move |s: &State| s.neighbours.get(&(lan, addr)) == Some(&state);
+        for _ in 0..100 {
+            resolver.ask(lan, addr);
+        }
+        let request = net.expect("an ARP request", |frame| {
+            frame[12..14] == [8, 6] && frame[38..42] == [10, 0, 0, 2]
+        });
+        assert_eq!(request[..6], [0xff; 6]);
+        netns::until("one request", || resolver.stats().sent() == 1);
+        net.send(LAN, net.pool.frame(&arp_reply(&request).unwrap()).unwrap());
+        watch.until("the answer", is(NeighbourState::Reachable(mac)));
+
+        // Stale: the kernel probes it, by unicast, once its delay is over.
+        ip("neigh change 10.0.0.2 lladdr 02:00:00:00:00:02 dev lan nud stale");
+        watch.until("stale", is(NeighbourState::Stale(mac)));
+        std::thread::sleep(Duration::from_secs(1)); // the rate limit
+        resolver.ask(lan, addr);
+        let probe = net
+            .expect("a probe", |frame| frame[12..14] == [8, 6] && frame[38..42] == [10, 0, 0, 2]);
+        assert_eq!(probe[..6], mac);
+        net.send(LAN, net.pool.frame(&arp_reply(&probe).unwrap()).unwrap());
+        watch.until("confirmed", is(NeighbourState::Reachable(mac)));
+
+        // IPv6: a neighbour solicitation to the solicited-node group; without an answer it fails.
+        let addr6 = "2001:db8::2".parse().unwrap();
+        resolver.ask(lan, addr6);
+        let solicitation = net.expect("a neighbour solicitation", |frame| {
+            frame[12..14] == [0x86, 0xdd]
+                && frame[20] == 58
+                && frame[54] == 135
+                && frame[62..78] == [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+        });
+        assert_eq!(solicitation[..6], [0x33, 0x33, 0xff, 0, 0, 2]);
+        watch.until("failed", |state| {
+            state.neighbours.get(&(lan, addr6)) == Some(&NeighbourState::Failed)
+        });
+
+        // Nobody to ask on an interface that is not there.
+        resolver.ask(IfIndex(9999), addr);
+        netns::until("a refusal", || resolver.stats().refused() == 1);
+        assert_eq!(resolver.stats().sent(), 4);
+        net.nothing_leaks();
+    });
+}
+
+#[test]
+fn a_hundred_thousand_routes_cost_few_batches() {
+    const ROUTES: usize = 100_000;
+    inside(|dir| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        ip("addr add 10.0.0.1/24 dev lan");
+        let watch = Watch::start(&taps);
+        watch.until("the first batch", |_| true);
+        let line = |verb: &str, i: usize| {
+            format!(
+                "route {verb} {}.{}.{}.0/24 via 10.0.0.2",
+                100 + i / 65536,
+                (i / 256) % 256,
+                i % 256
+            )
+        };
+        for verb in ["add", "del"] {
+            let before = (watch.mirror.stats().batches(), watch.mirror.stats().overruns());
+            let started = Instant::now();
+            netns::batch(dir, (0..ROUTES).map(|i| line(verb, i)));
+            let by_ip = started.elapsed();
+            let want = if verb == "add" { ROUTES } else { 0 };
+            watch.until("all of them", |state| {
+                state.routes.keys().filter(|key| matches!(key.1.addr, std::net::IpAddr::V4(addr) if (100..102).contains(&addr.octets()[0]))).count() == want
+            });
+            let took = started.elapsed();
+            let batches = watch.mirror.stats().batches() - before.0;
+            println!(
+                "{verb}: {ROUTES} routes in {took:?} (ip alone {by_ip:?}), {:.0} routes/s, {batches} batches, {} overruns",
+                ROUTES as f64 / took.as_secs_f64(),
+                watch.mirror.stats().overruns() - before.1,
+            );
+            assert!(batches < ROUTES as u64 / 100, "{batches} batches");
+        }
+        // What the mirror itself takes, without `ip`: dump, translate and tell all of them, to an owner that applies them
+        // to a Rib and publishes.
+        netns::batch(dir, (0..ROUTES).map(|i| line("add", i)));
+        let (told, started) = (std::sync::mpsc::channel(), Instant::now());
+        let mut rib = Rib::new(vec![PortState {
+            mode: PortMode::Routed,
+            up: true,
+            max_frame: 1522,
+            vlan_insert: false,
+        }]);
+        let _second = Mirror::spawn(MirrorConfig::new(taps.indices()), move |batch| {
+            let (changes, at) = (batch.changes.len(), started.elapsed());
+            batch.changes.into_iter().for_each(|change| rib.apply(change));
+            let tables = rib.publish();
+            told.0.send((changes, at, started.elapsed(), tables)).unwrap();
+        })
+        .unwrap();
+        let (changes, at, published, tables) =
+            told.1.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(tables.is_some() && changes > ROUTES);
+        println!(
+            "start: {changes} changes dumped and translated in {at:?} ({:.0} per second), applied and published {:?} later",
+            changes as f64 / at.as_secs_f64(),
+            published - at,
+        );
+        println!(
+            "processor time of the first mirror's thread, per route said: {:?}",
+            netns::cpu_of("mirror") / (3 * ROUTES as u32)
+        );
+    });
+}
+
+#[test]
+fn a_route_is_told_soon() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan")]).unwrap();
+        ip("addr add 10.0.0.1/24 dev lan");
+        let watch = Watch::start(&taps);
+        watch.until("the first batch", |_| true);
+        let mut after_ip = Vec::new();
+        for i in 0..20 {
+            let to = format!("10.{}.0.0/16", i + 1);
+            ip(&format!("route add {to} via 10.0.0.2"));
+            // `ip` has exited: its own time is not the mirror's. It may already be there.
+            let exited = Instant::now();
+            watch.until("the route", |state| state.main(&to, 0).is_some());
+            after_ip.push(exited.elapsed());
+        }
+        after_ip.sort();
+        println!(
+            "from the exit of `ip route add` to its batch: median {:?}, longest {:?}",
+            after_ip[10], after_ip[19]
+        );
+        assert!(after_ip[10] < Duration::from_millis(50), "{after_ip:?}");
+    });
+}
+
+#[test]
+fn a_mirror_without_twins_stops_at_once() {
+    inside(|_| {
+        let mirror = Mirror::spawn(MirrorConfig::new(vec![]), |_| ()).unwrap();
+        let started = Instant::now();
+        drop(mirror);
+        assert!(started.elapsed() < Duration::from_secs(1));
+        drop(Resolver::spawn().unwrap());
+        assert!(started.elapsed() < Duration::from_secs(1));
+    });
+}
