@@ -1,6 +1,7 @@
 //! Twins, mirror and resolver against the real kernel, in network namespaces of their own, driven by `ip` and `ping`.
 //!
 //! They need root. Without it each test says so and passes; CI is root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod netns;
 
