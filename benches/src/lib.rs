@@ -1,9 +1,14 @@
-//! What the benches share: seeded random numbers, route tables that look like the internet's, pinning, statistics.
+//! What the benches share: scenarios, packets, recycled frames, route tables, random numbers, pinning, statistics.
 //!
 //! benches/README.md tells what each bench measures and how to add one.
 
+pub mod images;
+pub mod node;
+pub mod pcap;
 pub mod random;
+pub mod ring_io;
 pub mod routes;
+pub mod scenario;
 pub mod stats;
 
 /// Keeps the calling thread on one core; true when the kernel agreed.

@@ -1,0 +1,291 @@
+//! `pps`: what one packet costs in the pipeline, in process, on one core, without a device. See benches/README.md.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+use benches::{
+    images::Images,
+    node,
+    ring_io::RingIo,
+    scenario::{self, Name, Options, Size},
+    stats::Spread,
+};
+use clap::Parser;
+use dataplane::{control, time::Tick, worker::Worker};
+use packet::ChecksumStatus;
+use quanta::Clock;
+use serde_json::json;
+
+/// Frames that are received between two looks at the clock: as many as a card's receive ring holds.
+const RING: usize = 1024;
+
+/// Drives the packet path in process on one core and prints packets per second, ns and cycles per packet.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What is measured
+    #[arg(long, value_enum, default_value_t = Name::Route)]
+    scenario: Name,
+    /// Distinct 5-tuples
+    #[arg(long, default_value_t = 1_000_000)]
+    flows: usize,
+    /// Routes in the table
+    #[arg(long, default_value_t = 1_000)]
+    routes: usize,
+    /// 4 or 6
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=6))]
+    family: u8,
+    /// Bytes on the wire with FCS, or imix, or a .pcap file
+    #[arg(long, default_value = "64")]
+    size: Size,
+    /// Draw flows by Zipf's law with this exponent, instead of one after the other
+    #[arg(long)]
+    zipf: Option<f64>,
+    /// The device says that checksums are good, as cards do; without, software verifies the IPv4 header
+    #[arg(long)]
+    rx_checksum: bool,
+    /// Frames that go round
+    #[arg(long, default_value_t = 4096)]
+    frames: usize,
+    /// Measured runs
+    #[arg(long, default_value_t = 15)]
+    runs: usize,
+    /// Packets in each run
+    #[arg(long, default_value_t = 1 << 20)]
+    packets: usize,
+    /// The core to run on [default: the last]
+    #[arg(long)]
+    core: Option<usize>,
+    /// Where randomness begins
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Count instructions per packet under valgrind's callgrind instead of time
+    #[arg(long)]
+    instructions: bool,
+    /// Where callgrind leaves its profile (for callgrind_annotate) [default: it is deleted]
+    #[arg(long)]
+    callgrind_out: Option<std::path::PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Run once without a clock: what --instructions runs under callgrind
+    #[arg(long, hide = true)]
+    counted: bool,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if args.instructions {
+        return count_instructions(&args);
+    }
+    let options = Options {
+        family: args.family,
+        flows: args.flows.max(1),
+        routes: args.routes,
+        size: args.size.clone(),
+        zipf: args.zipf,
+        seed: args.seed,
+    };
+    let setup = scenario::build(args.scenario, &options)?;
+    let mut bench = Bench::new(setup, &args)?;
+    let core =
+        args.core.map_or_else(|| std::thread::available_parallelism().map(|n| n.get() - 1), Ok)?;
+    let pinned = benches::pin(core);
+
+    bench.warm_up(args.packets);
+    if args.counted {
+        bench.run_counted(args.packets);
+        return Ok(());
+    }
+    let runs: Vec<Run> = (0..args.runs.max(1)).map(|_| bench.run(args.packets)).collect();
+    bench.check()?;
+
+    let ns = Spread::of(runs.iter().map(|run| run.ns));
+    let cycles = Spread::of(runs.iter().map(|run| run.cycles));
+    let mean = Spread::of(runs.iter().map(|run| run.mean_ns));
+    let mpps = Spread { min: 1e3 / ns.max, median: 1e3 / ns.median, max: 1e3 / ns.min };
+    if args.json {
+        let result = json!({
+            "scenario": format!("{:?}", args.scenario).to_lowercase(),
+            "family": args.family,
+            "flows": bench.images.len(),
+            "routes": args.routes,
+            "frame_bytes": bench.images.mean_size(),
+            "zipf": args.zipf,
+            "rx_checksum": args.rx_checksum,
+            "runs": runs.len(),
+            "packets_per_run": args.packets,
+            "core": core,
+            "pinned": pinned,
+            "mpps": spread(mpps),
+            "ns_per_packet": spread(ns),
+            "cycles_per_packet": spread(cycles),
+            "mean_ns_per_packet": spread(mean),
+        });
+        println!("{result:#}");
+        return Ok(());
+    }
+    println!(
+        "{:?}: IPv{}, {} flows, {} routes, {:.0} B, {} runs of {} packets on core {core}{}",
+        args.scenario,
+        args.family,
+        bench.images.len(),
+        args.routes,
+        bench.images.mean_size(),
+        runs.len(),
+        args.packets,
+        if pinned { "" } else { " (not pinned)" },
+    );
+    println!("{:>22} {:>8} {:>8} {:>8}", "", "min", "median", "max");
+    for (name, spread) in [("Mpps", mpps), ("ns per packet", ns), ("TSC cycles per packet", cycles)]
+    {
+        println!("{name:>20} {:8.2} {:8.2} {:8.2}", spread.min, spread.median, spread.max);
+    }
+    Ok(())
+}
+
+fn spread(spread: Spread) -> serde_json::Value {
+    let round = |n: f64| (n * 100.0).round() / 100.0;
+    json!({ "min": round(spread.min), "median": round(spread.median), "max": round(spread.max) })
+}
+
+/// One run, per packet. Rounds of [`RING`] packets are timed one by one: their median leaves out rounds in which another
+/// process had the core, their mean has everything in it.
+struct Run {
+    ns: f64,
+    cycles: f64,
+    mean_ns: f64,
+}
+
+struct Bench {
+    worker: Worker<RingIo>,
+    /// The control side's ends: nobody listens, but they stay open.
+    _handle: control::WorkerHandle<packet::VecFrame>,
+    images: Images,
+    leaving: u64,
+    received: u64,
+    clock: Clock,
+    start: Instant,
+}
+
+impl Bench {
+    fn new(mut setup: scenario::Setup, args: &Args) -> Result<Self> {
+        let tables = setup.rib.publish().context("the scenario has no tables")?;
+        let checksum =
+            if args.rx_checksum { ChecksumStatus::Good } else { ChecksumStatus::Unknown };
+        let (link, handle) = control::link(node::PORTS, node::no_twin());
+        let io = RingIo::new(args.frames.max(RING), checksum)?;
+        Ok(Self {
+            worker: Worker::new(io, link, tables, 1000),
+            _handle: handle,
+            images: setup.images,
+            leaving: setup.leaving,
+            received: 0,
+            clock: Clock::new(),
+            start: Instant::now(),
+        })
+    }
+
+    fn fill(&mut self) -> usize {
+        let n = self.worker.io().fill(&self.images, RING);
+        self.received += n as u64;
+        n
+    }
+
+    /// The clock runs only while the worker turns, not while frames are filled.
+    fn run(&mut self, packets: usize) -> Run {
+        let (mut ns, mut cycles) = (Vec::new(), Vec::new());
+        let mut done = 0;
+        while done < packets {
+            let n = self.fill();
+            done += n;
+            let now = Tick::at(self.start.elapsed());
+            let start = Instant::now();
+            let first = self.clock.raw();
+            turn_until_empty(&mut self.worker, now);
+            cycles.push((self.clock.raw() - first) as f64 / n as f64);
+            ns.push(start.elapsed().as_nanos() as f64 / n as f64);
+        }
+        let mean_ns = ns.iter().sum::<f64>() / ns.len() as f64;
+        Run { ns: Spread::of(ns).median, cycles: Spread::of(cycles).median, mean_ns }
+    }
+
+    fn warm_up(&mut self, packets: usize) {
+        let mut done = 0;
+        while done < packets {
+            done += self.fill();
+            while self.worker.io().waiting() > 0 {
+                self.worker.turn(Tick(0));
+            }
+        }
+    }
+
+    fn run_counted(&mut self, packets: usize) {
+        let mut done = 0;
+        while done < packets {
+            done += self.fill();
+            turn_until_empty(&mut self.worker, Tick(0));
+        }
+    }
+
+    /// Every packet must have left that the scenario says does.
+    fn check(&mut self) -> Result<()> {
+        let received = self.received;
+        let io = self.worker.io();
+        ensure!(
+            io.sent * 1000 >= received * self.leaving,
+            "of {received} packets {} were sent and {} freed: this is not what was to be measured",
+            io.sent,
+            io.freed,
+        );
+        Ok(())
+    }
+}
+
+/// What is measured. Callgrind is told to count in here alone, so it keeps its name.
+#[inline(never)]
+fn turn_until_empty(worker: &mut Worker<RingIo>, now: Tick) {
+    while worker.io().waiting() > 0 {
+        worker.turn(now);
+    }
+}
+
+/// Runs this program again under callgrind, which counts instructions inside of `turn_until_empty` only.
+fn count_instructions(args: &Args) -> Result<()> {
+    let packets = args.packets.min(1 << 17).next_multiple_of(RING);
+    let file = args.callgrind_out.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("pps-callgrind.{}", std::process::id()))
+    });
+    let own = std::env::args()
+        .skip(1)
+        .filter(|arg| !["--instructions", "--json"].contains(&arg.as_str()));
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--toggle-collect=*turn_until_empty*"])
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(std::env::current_exe()?)
+        .args(own)
+        .args(["--counted", "--packets", &packets.to_string()])
+        .output()
+        .context("running valgrind (package valgrind)")?;
+    ensure!(output.status.success(), "valgrind: {}", String::from_utf8_lossy(&output.stderr));
+    let profile = std::fs::read_to_string(&file)?;
+    if args.callgrind_out.is_none() {
+        std::fs::remove_file(&file)?;
+    }
+    let total: u64 = profile
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")))
+        .and_then(|n| n.split(' ').next()?.parse().ok())
+        .context("callgrind's profile has no total")?;
+    ensure!(total > 0, "callgrind saw no call of turn_until_empty");
+    let each = total as f64 / packets as f64;
+    if args.json {
+        println!(
+            "{:#}",
+            json!({ "instructions_per_packet": (each * 10.0).round() / 10.0, "packets": packets })
+        );
+    } else {
+        println!("{each:.1} instructions per packet ({packets} packets)");
+    }
+    Ok(())
+}

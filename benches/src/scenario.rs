@@ -1,0 +1,102 @@
+//! What is measured: a scenario brings a router's tables and the packets that go through it.
+//!
+//! To add one: a file in `scenario/` with a function from [`Options`] to [`Setup`], and a line in [`Name`] and [`build`].
+
+mod route;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use dataplane::rib::Rib;
+
+use crate::{images::Images, node, pcap, random::Random};
+
+/// The scenarios that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Name {
+    /// Parse, route by longest prefix, rewrite; every neighbour is known.
+    Route,
+}
+
+/// What every scenario can be asked.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// 4 or 6.
+    pub family: u8,
+    /// Distinct 5-tuples.
+    pub flows: usize,
+    /// Routes in the table, beside the router's own.
+    pub routes: usize,
+    /// Length of the packets.
+    pub size: Size,
+    /// Exponent of the Zipf distribution over flows; one after the other without.
+    pub zipf: Option<f64>,
+    /// Where randomness begins.
+    pub seed: u64,
+}
+
+/// How long packets are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// As many bytes on the wire, with FCS.
+    Bytes(usize),
+    /// 7 of 64 bytes, 4 of 594, 1 of 1518.
+    Imix,
+    /// Those of a capture, in its order.
+    Pcap(PathBuf),
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(n @ 64..=1518) => Ok(Self::Bytes(n)),
+            Ok(n) => Err(format!("{n} is not between 64 and 1518 bytes")),
+            Err(_) if text == "imix" => Ok(Self::Imix),
+            Err(_) if text.ends_with("pcap") => Ok(Self::Pcap(text.into())),
+            Err(_) => Err("neither a number of bytes, nor imix, nor a .pcap file".into()),
+        }
+    }
+}
+
+/// What a scenario brings.
+pub struct Setup {
+    /// The router's tables, to be published once.
+    pub rib: Rib,
+    /// The packets, which come by port 0.
+    pub images: Images,
+    /// Of a thousand packets, how many at least must leave; else the bench measures something else than it says.
+    pub leaving: u64,
+}
+
+/// Makes a scenario.
+pub fn build(name: Name, options: &Options) -> Result<Setup> {
+    let mut random = Random::new(options.seed);
+    let mut setup = match name {
+        Name::Route => route::build(options, &mut random)?,
+    };
+    if let Size::Pcap(file) = &options.size {
+        setup.images = capture(file)?;
+        setup.leaving = 1;
+    }
+    if let Some(exponent) = options.zipf {
+        setup.images.draw_zipf(exponent, 4 << 20, &mut random);
+    }
+    Ok(setup)
+}
+
+/// The packets of a file, addressed to our port.
+fn capture(file: &std::path::Path) -> Result<Images> {
+    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut images = Images::default();
+    for packet in pcap::packets(&bytes).with_context(|| format!("reading {}", file.display()))? {
+        let mut head = packet.bytes.to_vec();
+        if let Some(to) = head.first_chunk_mut::<6>() {
+            *to = node::RX_MAC;
+        }
+        images.push(&head, packet.len);
+    }
+    anyhow::ensure!(!images.is_empty(), "{} has no packets", file.display());
+    Ok(images)
+}
