@@ -77,7 +77,7 @@ fn the_kernel_pings_through_its_twin() {
         ip("addr add 10.0.0.1/24 dev lan");
         // The neighbour is this test: it answers ARP and echo, in frames of several segments.
         let neighbour =
-            net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[7, 13, 40]);
+            net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[7, 13, 40], None);
         assert!(ping("-c 5 -i 0.05 -W 2 10.0.0.2"));
         // 3,000 bytes: what the kernel sends fills several segments of the pool's frames, or two packets.
         ip("link set lan mtu 4000");
@@ -132,7 +132,8 @@ fn a_deleted_twin_leaves_the_others_alone() {
         std::thread::sleep(Duration::from_millis(50));
         let before = netns::cpu_of("twin");
         ip("addr add 10.0.0.1/24 dev wan");
-        let neighbour = net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[]);
+        let neighbour =
+            net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[], None);
         assert!(ping("-c 3 -i 0.1 -W 2 10.0.0.2"));
         neighbour.stop();
         std::thread::sleep(Duration::from_millis(300));
@@ -405,6 +406,16 @@ fn vlans_on_a_twin() {
         watch.until("both to go", |state| {
             !state.ifaces.values().any(|iface| iface.name.starts_with("lan."))
         });
+        // What the kernel sends on a VLAN carries its tag; what a device stripped of it gets it back.
+        let net = Net::start(taps);
+        ip("link add link lan name lan.7 type vlan id 7");
+        ip("link set lan.7 up");
+        ip("addr add 10.0.0.1/24 dev lan.7");
+        let neighbour =
+            net.serve(|frame| arp_reply(frame).or_else(|| echo_reply(frame)), &[5, 14], Some(7));
+        assert!(ping("-c 3 -i 0.1 -W 2 10.0.0.2"));
+        assert!(neighbour.stop() >= 4);
+        net.nothing_leaks();
     });
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use cli::mirror::{Batch, Cause, Mirror, MirrorConfig};
 use cli::twin::{Taps, TwinQueues, TwinSpec, TwinWaker, Twins};
 use dataplane::rib::{Change, IfIndex, Iface, NeighbourState, Prefix, Route, RouteTable};
-use packet::{PortIndex, VecFrame, VecPool};
+use packet::{PortIndex, RxMeta, VecFrame, VecPool};
 
 /// Nothing here takes longer on a machine that is merely busy.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -178,11 +178,13 @@ impl Net {
         found.unwrap()
     }
 
-    /// Answers the kernel's frames from now on; what is sent is split at `offsets`.
+    /// Answers the kernel's frames from now on; what is sent is split at `offsets`. With a `tci` only frames of that
+    /// VLAN are answered, and the answers come as from a device that stripped their tag.
     pub(crate) fn serve(
         &self,
         answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
         offsets: &[usize],
+        tci: Option<u16>,
     ) -> Server {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, queues, waker, pool) =
@@ -192,13 +194,20 @@ impl Net {
             let mut answered = 0;
             while !stopped.load(Ordering::Relaxed) {
                 while let Some((port, frame)) = queues.from_twin.pop() {
-                    if let Some(reply) = answer(&frame.to_vec()) {
-                        let _ = queues
-                            .to_twin
-                            .push((port, pool.frame_split(&reply, &offsets).unwrap()));
-                        waker.wake();
-                        answered += 1;
+                    let mut bytes = frame.to_vec();
+                    if let Some(tci) = tci {
+                        let [high, low] = tci.to_be_bytes();
+                        if bytes.get(12..16) != Some(&[0x81, 0, high, low]) {
+                            continue;
+                        }
+                        bytes.drain(12..16);
                     }
+                    let Some(reply) = answer(&bytes) else { continue };
+                    let mut reply = pool.frame_split(&reply, &offsets).unwrap();
+                    reply.set_rx_meta(RxMeta { vlan_tci: tci, ..RxMeta::default() });
+                    let _ = queues.to_twin.push((port, reply));
+                    waker.wake();
+                    answered += 1;
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }
