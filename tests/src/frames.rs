@@ -30,13 +30,19 @@ pub fn send_frames(netns: &Netns, dev: &str, frames: &[Vec<u8>]) -> Result<()> {
     netns.run(&["python3", "-c", SEND, dev, &path.display().to_string()]).map(|_| ())
 }
 
+// The kernel hands a VLAN tag over beside the frame (packet(7), PACKET_AUXDATA; linux/if_packet.h): it is put back.
 const SNIFF: &str = "
-import socket, sys
+import socket, struct, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.setsockopt(263, 8, 1)
 s.bind((sys.argv[1], 3))
 print('ready', flush=True)
 while True:
-    frame, addr = s.recvfrom(65536)
+    frame, anc, _, addr = s.recvmsg(65536, 256)
+    for level, kind, data in anc:
+        if (level, kind) == (263, 8):
+            status, _, _, _, _, tci, tpid = struct.unpack('IIIHHHH', data[:20])
+            if status & 16: frame = frame[:12] + struct.pack('!HH', tpid if status & 64 else 0x8100, tci) + frame[12:]
     if addr[2] != 4: print(frame.hex(), flush=True)
 ";
 

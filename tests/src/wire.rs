@@ -37,9 +37,9 @@ pub struct Wire {
 impl Wire {
     /// A port on a veth pair whose other end is `ends.dev` in `ends.host`.
     ///
-    /// With af_packet the router's kernel sees every frame that the port receives. It must not answer any, for the twin will
-    /// have the same addresses: so the veth's end is made a port of a bridge that is down, which drops everything after the
-    /// packet socket took its copy.
+    /// With af_packet the router's kernel sees every frame that the port receives, and must not handle any. The daemon sees to
+    /// that by settings under /proc/sys. Where these are read-only (in most containers), the veth's end is made a port of a
+    /// bridge that is down, which drops everything after the packet socket took its copy.
     pub fn veth(lab: &Lab, name: &str, kind: PortKind, ends: Ends<'_>) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let index = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -48,10 +48,17 @@ impl Wire {
         lab.veth((router, &raw), (host, dev))?;
         let device = match kind {
             PortKind::AfPacket => {
-                let sink = format!("sink-{name}");
-                router.sh(&format!("ip link add {sink} type bridge"))?;
-                router.sh(&format!("ip link set {sink} addrgenmode none"))?;
-                router.sh(&format!("ip link set {raw} master {sink}"))?;
+                if std::fs::OpenOptions::new()
+                    .write(true)
+                    .open("/proc/sys/net/ipv4/conf/lo/rp_filter")
+                    .is_err()
+                {
+                    router.script(&format!(
+                        "ip link add sink-{name} type bridge
+                         ip link set sink-{name} addrgenmode none
+                         ip link set {raw} master sink-{name}"
+                    ))?;
+                }
                 format!("net_af_packet{index},iface={raw}")
             }
             PortKind::AfXdp => format!("net_af_xdp{index},iface={raw}"),

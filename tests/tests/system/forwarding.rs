@@ -273,27 +273,3 @@ fn errors_are_limited_to_the_rate() -> Result {
     assert!(trio.daemon.drops("no_route")? >= 200, "all are counted, told or not");
     trio.daemon.stop().map(|_| ())
 }
-
-#[test]
-fn a_link_that_goes_down_and_up_is_followed() -> Result {
-    // af_packet does not tell a link's state, af_xdp does.
-    let trio = Trio::new(PortKind::AfXdp, &Settings::default())?;
-    let up = || {
-        let ports = trio.daemon.json("ports")?;
-        Ok::<_, tests::LabError>(
-            ports.pointer("/ports/0/up").and_then(serde_json::Value::as_bool) == Some(true),
-        )
-    };
-    let carrier =
-        || Ok::<_, tests::LabError>(!trio.router.sh("ip link show lan")?.has("NO-CARRIER"));
-    assert!(up()? && carrier()?);
-    trio.client.sh("ip link set eth0 down")?;
-    wait_until("the port to be down", Duration::from_secs(5), || Ok(!up()?))?;
-    wait_until("the twin to lose its carrier", Duration::from_secs(5), || Ok(!carrier()?))?;
-    trio.client.sh("ip link set eth0 up")?;
-    wait_until("the port to be up", Duration::from_secs(5), up)?;
-    wait_until("the twin's carrier", Duration::from_secs(5), carrier)?;
-    Trio::address_client(&trio.client)?;
-    trio.wait_for_paths()?;
-    trio.daemon.stop().map(|_| ())
-}

@@ -44,10 +44,19 @@ fn switch() -> Result<(Trio, OpenVswitch)> {
     Ok((trio, switch))
 }
 
-/// The port's link as the daemon sees it.
-fn lan_is_up(trio: &Trio) -> Result<bool> {
-    let ports = trio.daemon.json("ports")?;
-    Ok(ports.pointer("/ports/0/up").and_then(serde_json::Value::as_bool) == Some(true))
+/// Waits until the daemon sees the port's link as `up` or not, and its twin's carrier says the same.
+fn wait_for_link(trio: &Trio, up: bool) -> Result {
+    wait_until(
+        if up { "the link to be up" } else { "the link to be down" },
+        Duration::from_secs(10),
+        || {
+            let ports = trio.daemon.json("ports")?;
+            let port =
+                ports.pointer("/ports/0/up").and_then(serde_json::Value::as_bool) == Some(true);
+            let carrier = !trio.router.sh("ip link show lan")?.has("NO-CARRIER");
+            Ok(port == up && carrier == up)
+        },
+    )
 }
 
 #[test]
@@ -61,11 +70,11 @@ fn vhost_takes_the_tour() -> Result {
 fn vhost_resumes_after_the_endpoint_was_killed() -> Result {
     let (trio, mut endpoint) = vhost()?;
     endpoint.kill();
-    wait_until("the link to go down", Duration::from_secs(10), || Ok(!lan_is_up(&trio)?))?;
+    wait_for_link(&trio, false)?;
     endpoint.restart()?;
     Trio::address_client(&trio.client)?;
     trio.wait_for_paths()?;
-    assert!(lan_is_up(&trio)?);
+    wait_for_link(&trio, true)?;
     assert!(trio.iperf(SERVER, 1, false)? > 10e6);
     trio.daemon.stop().map(|_| ())
 }
@@ -92,7 +101,7 @@ fn open_vswitch_takes_the_tour() -> Result {
 fn virtio_user_resumes_after_the_switch_was_killed() -> Result {
     let (trio, mut switch) = switch()?;
     switch.kill();
-    wait_until("the link to go down", Duration::from_secs(10), || Ok(!lan_is_up(&trio)?))?;
+    wait_for_link(&trio, false)?;
     switch.restart()?;
     Trio::address_client(&trio.client)?;
     trio.wait_for_paths()?;
