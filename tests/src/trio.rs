@@ -119,9 +119,28 @@ impl Trio {
         for target in [SERVER, SERVER6] {
             wait_until(&format!("{target} to answer the client"), Duration::from_secs(20), || {
                 self.client.sh(&format!("ping -n -c 1 -W 1 {target}")).map(|_| true)
-            })?;
+            })
+            .map_err(|error| self.explain(error))?;
         }
         Ok(())
+    }
+
+    /// An error with what the daemon, its kernel and the hosts know at this moment.
+    fn explain(&self, error: crate::LabError) -> crate::LabError {
+        let mut text = format!("{error}\n");
+        let mut add = |output: Result<crate::Output>| match output {
+            Ok(output) => text.push_str(&output.0),
+            Err(error) => text.push_str(&error.to_string()),
+        };
+        for command in ["ports", "drops"] {
+            add(self.daemon.cli(&[command]));
+        }
+        for netns in [&self.client, &self.router, &self.server] {
+            add(netns.sh("ip address show"));
+            add(netns.sh("ip neigh show"));
+        }
+        text.push_str(&crate::process::tail(&self.daemon.log(), 3000));
+        crate::LabError::Shape { what: "the laboratory".into(), text }
     }
 
     /// How many datagrams the router's kernel forwarded, both families: none, ever; that is the daemon's work.

@@ -237,7 +237,14 @@ fn a_packet_waits_for_its_neighbour() -> Result {
         for _ in 0..5 {
             trio.router.sh("ip neigh flush dev wan")?;
             // One packet, one answer: the packet that made the kernel ask is not lost.
-            trio.client.sh(&format!("ping -n -c 1 -W 3 {target}"))?;
+            let (output, answered) = trio.client.try_sh(&format!("ping -n -c 1 -W 3 {target}"))?;
+            assert!(
+                answered,
+                "{}\n{}\n{}",
+                output.0,
+                trio.daemon.cli(&["drops"])?.0,
+                trio.router.sh("ip neigh show dev wan")?.0
+            );
         }
     }
     trio.daemon.stop().map(|_| ())

@@ -30,10 +30,12 @@ fn switch() -> Result<(Trio, OpenVswitch)> {
     let socket = lab.scratch().join("lan.sock");
     let switch = OpenVswitch::start(&lab, &client)?;
     switch.bridge("eth0", &socket)?;
-    let lan = Wire::new(
-        "lan",
-        format!("net_virtio_user0,path={},server=1,queue_size=1024", socket.display()),
+    // Without a MAC address of its own the device makes one up at each start, and neighbours take half a minute to learn it.
+    let device = format!(
+        "net_virtio_user0,path={},server=1,queue_size=1024,mac=02:00:00:00:00:0a",
+        socket.display()
     );
+    let lan = Wire::new("lan", device);
     let wan = Wire::veth(
         &lab,
         "wan",
