@@ -11,7 +11,9 @@
 //! at all), no telemetry socket is opened, no PCI device is probed that the configuration does not name.
 
 use std::{
-    ffi::{CString, c_char},
+    ffi::{CStr, CString, OsStr, c_char},
+    os::unix::ffi::OsStrExt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -97,6 +99,17 @@ impl Drop for Started {
     fn drop(&mut self) {
         // SAFETY: EAL is started, and no port or pool is left: each holds a reference.
         unsafe { dpdk_sys::rte_eal_cleanup() };
+        remove_runtime_dir();
+    }
+}
+
+/// EAL makes a folder for its files even when it is told to have none. Only an empty one is removed.
+fn remove_runtime_dir() {
+    // SAFETY: returns a static C string.
+    let path = unsafe { CStr::from_ptr(dpdk_sys::rte_eal_get_runtime_dir()) };
+    let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+    if path.is_absolute() {
+        let _in_use = std::fs::remove_dir(path);
     }
 }
 
@@ -161,6 +174,7 @@ impl Eal {
         // EAL pinned this thread; threads that it will make inherit from it.
         affinity::set(&before)
             .map_err(|error| Error::Start { reason: error.to_string(), log: String::new() })?;
+        remove_runtime_dir();
         if result < 0 {
             if errno == libc::EACCES || errno == libc::EPERM || log::tells_of_permission(&log) {
                 return Err(Error::NoPermission { what: "DPDK's start".into(), log });
@@ -190,7 +204,7 @@ impl Eal {
 
 fn dpdk_version() -> String {
     // SAFETY: returns a constant string with its zero byte.
-    let text = unsafe { std::ffi::CStr::from_ptr(dpdk_sys::rte_version()) };
+    let text = unsafe { CStr::from_ptr(dpdk_sys::rte_version()) };
     text.to_string_lossy().trim_start_matches("DPDK ").to_owned()
 }
 
@@ -224,7 +238,7 @@ fn plan(config: &EalConfig, sizes: &[HugepageSize]) -> Result<Plan> {
             return Err(Error::NoHugepages {
                 wanted_mib: wanted,
                 free_mib: free,
-                pages: wanted.div_ceil(2),
+                pages: hugepages::needed(sizes, wanted),
             });
         }
     };
@@ -232,7 +246,7 @@ fn plan(config: &EalConfig, sizes: &[HugepageSize]) -> Result<Plan> {
         warnings.push(format!(
             "{wanted} MiB of hugepages are wanted and {free} MiB are free: running without hugepages, which is slower and \
              cannot drive PCI devices (reserve them: echo {} > /proc/sys/vm/nr_hugepages)",
-            wanted.div_ceil(2)
+            hugepages::needed(sizes, wanted)
         ));
     }
     if !hugepages && !config.pci.is_empty() {
@@ -273,8 +287,8 @@ fn plan(config: &EalConfig, sizes: &[HugepageSize]) -> Result<Plan> {
 mod tests {
     use super::*;
 
-    const NONE: &[HugepageSize] = &[HugepageSize { kib: 2048, free: 10 }];
-    const PLENTY: &[HugepageSize] = &[HugepageSize { kib: 2048, free: 1000 }];
+    const NONE: &[HugepageSize] = &[HugepageSize { kib: 2048, free: 10, total: 100 }];
+    const PLENTY: &[HugepageSize] = &[HugepageSize { kib: 2048, free: 1000, total: 1000 }];
 
     #[test]
     fn auto_falls_back_with_a_warning() {
@@ -282,7 +296,7 @@ mod tests {
         assert!(!plan.hugepages && plan.args.contains(&"--no-huge".to_owned()));
         assert_eq!(plan.warnings.len(), 1);
         assert!(
-            plan.warnings[0].contains("20 MiB are free") && plan.warnings[0].contains("echo 256 >"),
+            plan.warnings[0].contains("20 MiB are free") && plan.warnings[0].contains("echo 346 >"),
             "{}",
             plan.warnings[0]
         );
@@ -303,7 +317,7 @@ mod tests {
         let config = EalConfig { hugepages: Hugepages::Require, ..EalConfig::default() };
         let error = plan(&config, NONE).err().unwrap().to_string();
         assert!(
-            error.contains("512 MiB") && error.contains("20 MiB") && error.contains("echo 256 >"),
+            error.contains("512 MiB") && error.contains("20 MiB") && error.contains("echo 346 >"),
             "{error}"
         );
     }

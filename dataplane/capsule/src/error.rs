@@ -35,7 +35,7 @@ pub enum Error {
         wanted_mib: u64,
         /// What is free.
         free_mib: u64,
-        /// How many pages of 2 MiB would do.
+        /// How many pages (of 2 MiB, used ones included) would do.
         pages: u64,
     },
     /// EAL did not start.

@@ -9,6 +9,8 @@ pub struct HugepageSize {
     pub kib: u64,
     /// How many are free.
     pub free: u64,
+    /// How many there are.
+    pub total: u64,
 }
 
 /// Every page size that the kernel has, from `/sys/kernel/mm/hugepages`.
@@ -27,12 +29,13 @@ fn read(folder: &Path) -> Vec<HugepageSize> {
                 .strip_suffix("kB")?
                 .parse()
                 .ok()?;
-            let free = fs::read_to_string(entry.path().join("free_hugepages"))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()?;
-            Some(HugepageSize { kib, free })
+            let number =
+                |file: &str| fs::read_to_string(entry.path().join(file)).ok()?.trim().parse().ok();
+            Some(HugepageSize {
+                kib,
+                free: number("free_hugepages")?,
+                total: number("nr_hugepages")?,
+            })
         })
         .collect()
 }
@@ -40,6 +43,16 @@ fn read(folder: &Path) -> Vec<HugepageSize> {
 /// Free memory in hugepages of any size, MiB.
 pub(crate) fn free_mib(sizes: &[HugepageSize]) -> u64 {
     sizes.iter().map(|size| size.free * size.kib / 1024).sum()
+}
+
+/// What to write to nr_hugepages so that `wanted_mib` are free: pages of 2 MiB, those in use included.
+pub(crate) fn needed(sizes: &[HugepageSize], wanted_mib: u64) -> u64 {
+    let used: u64 = sizes
+        .iter()
+        .filter(|size| size.kib == 2048)
+        .map(|size| size.total - size.free.min(size.total))
+        .sum();
+    used + wanted_mib.div_ceil(2)
 }
 
 #[cfg(test)]
@@ -54,10 +67,12 @@ mod tests {
         {
             fs::create_dir_all(folder.join(name)).unwrap();
             fs::write(folder.join(name).join("free_hugepages"), free).unwrap();
+            fs::write(folder.join(name).join("nr_hugepages"), "50\n").unwrap();
         }
         let sizes = read(&folder);
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(sizes.len(), 2);
         assert_eq!(free_mib(&sizes), 20 + 1024);
+        assert_eq!(needed(&sizes, 100), 40 + 50);
     }
 }

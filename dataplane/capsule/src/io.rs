@@ -76,16 +76,6 @@ impl PortIo {
         self.queues.get(usize::from(port.0)).is_some_and(PortQueue::link_up)
     }
 
-    /// The queues of one port, and of another, for loops that need no pipeline.
-    pub fn pair_mut(
-        &mut self,
-        a: PortIndex,
-        b: PortIndex,
-    ) -> Option<(&mut PortQueue, &mut PortQueue)> {
-        let [a, b] = self.queues.get_disjoint_mut([usize::from(a.0), usize::from(b.0)]).ok()?;
-        Some((a, b))
-    }
-
     /// The queues of one port.
     pub fn queue_mut(&mut self, port: PortIndex) -> Option<&mut PortQueue> {
         self.queues.get_mut(usize::from(port.0))

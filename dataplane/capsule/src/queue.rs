@@ -86,7 +86,11 @@ pub struct PortQueue {
     tx: u16,
     /// Other workers send on `tx` too.
     tx_shared: bool,
-    /// The device lacks something that frames may need: look at each before sending.
+    /// The device inserts VLAN tags.
+    inserts: bool,
+    /// The device sends several segments.
+    chains: bool,
+    /// It lacks one of them: look at each frame before sending.
     software: bool,
     pool: MbufPool,
 }
@@ -96,13 +100,15 @@ impl PortQueue {
     /// set of queues is out.
     pub(crate) fn new(shared: Arc<Shared>, worker: u16, workers: u16, pool: MbufPool) -> PortQueue {
         let queues = shared.capabilities.queues;
-        let software = !shared.capabilities.has(Offload::TxVlanInsert)
-            || !shared.capabilities.has(Offload::TxMultiSegment);
+        let inserts = shared.capabilities.has(Offload::TxVlanInsert);
+        let chains = shared.capabilities.has(Offload::TxMultiSegment);
         PortQueue {
             rx: (worker < queues).then_some(worker),
             tx: worker % queues,
             tx_shared: workers > queues,
-            software,
+            inserts,
+            chains,
+            software: !inserts || !chains,
             shared,
             pool,
         }
@@ -114,23 +120,23 @@ impl PortQueue {
         self.shared.link.is_up()
     }
 
+    /// Whether a frame asks for something that the device lacks.
+    #[inline(always)]
+    fn needs_software(&self, frame: &Mbuf) -> bool {
+        !self.inserts && frame.tx_vlan().is_some() || !self.chains && frame.segment_count() > 1
+    }
+
     /// Does what the device cannot, keeping the order; frames that cannot be sent are dropped and counted.
     #[cold]
     fn prepare(&self, burst: &mut Burst<Mbuf>) {
-        let inserts = self.shared.capabilities.has(Offload::TxVlanInsert);
-        let chains = self.shared.capabilities.has(Offload::TxMultiSegment);
-        burst.retain(|frame| {
-            let tag = if inserts { None } else { frame.tx_vlan() };
-            if tag.is_none() && (chains || frame.segment_count() == 1) {
-                return true;
-            }
-            self.prepare_one(frame, tag, chains)
-        });
+        burst.retain(|frame| !self.needs_software(frame) || self.prepare_one(frame));
     }
 
-    fn prepare_one(&self, frame: &mut Mbuf, tag: Option<u16>, chains: bool) -> bool {
+    fn prepare_one(&self, frame: &mut Mbuf) -> bool {
         let cells = &self.shared.software;
-        if let Some(tci) = tag {
+        if let Some(tci) = frame.tx_vlan()
+            && !self.inserts
+        {
             let Some(macs) = frame.read::<12>(0) else { return true }; // no Ethernet frame: the device's business
             let mut front = [0; 16];
             front[..12].copy_from_slice(&macs);
@@ -144,7 +150,7 @@ impl PortQueue {
                 return self.replace(frame, &front, 12);
             }
         }
-        if !chains && frame.segment_count() > 1 {
+        if !self.chains && frame.segment_count() > 1 {
             cells.linearised.fetch_add(1, Ordering::Relaxed);
             return self.replace(frame, &[], 0);
         }
@@ -198,7 +204,7 @@ impl PacketTx for PortQueue {
         if !self.link_up() {
             return 0;
         }
-        if self.software {
+        if self.software && burst.iter().any(|frame| self.needs_software(frame)) {
             self.prepare(burst);
         }
         let (id, queue, len) = (self.shared.id, self.tx, burst.len());
@@ -234,21 +240,20 @@ pub(crate) fn free_burst(burst: &mut Burst<Mbuf>) {
     }
 }
 
-/// The bare loop's turn, for benches and rigs: receives a burst from `rx`, asks `decide` about each frame, sends what is
-/// emitted on `tx`, frees the rest and what the device does not take. Returns (received, sent).
+/// The bare loop's turn, for benches and rigs: receives a burst from `port`, asks `decide` about each frame, sends what is
+/// emitted on the same port, frees the rest and what the device does not take. Returns (received, sent).
 #[inline]
 pub fn forward_burst(
-    rx: &mut impl PacketRx,
-    tx: &mut impl PacketTx,
+    port: &mut (impl PacketRx + PacketTx),
     burst: &mut Burst<Mbuf>,
     mut decide: impl FnMut(&mut Mbuf) -> Disposition,
 ) -> (usize, usize) {
-    let received = rx.rx(burst);
+    let received = port.rx(burst);
     if received == 0 {
         return (0, 0);
     }
     burst.retain(|frame| decide(frame) == Disposition::Emit);
-    let sent = tx.tx(burst);
+    let sent = port.tx(burst);
     if !burst.is_empty() {
         free_burst(burst);
     }

@@ -10,7 +10,7 @@ const FUNCTIONS: &[&str] = &[
     "dpdk_sys_.*",
     "rte_version",
     // EAL
-    "rte_eal_(init|cleanup|has_hugepages|process_type)",
+    "rte_eal_(init|cleanup|get_runtime_dir)",
     "rte_(thread_register|thread_unregister)",
     "rte_lcore_id",
     "rte_socket_id",

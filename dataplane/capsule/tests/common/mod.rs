@@ -13,10 +13,21 @@ use std::time::{Duration, Instant};
 use capsule::{Eal, EalConfig, Hugepages, Mbuf, MbufPool, MbufPools, Port, PortConfig, PortIo};
 use packet::{Burst, Frame, FramePool, PacketIo, PortIndex};
 
-/// DPDK without hugepages and with little memory: it starts anywhere, also for an unprivileged user.
+/// DPDK without hugepages and with little memory: it starts anywhere, also for an unprivileged user. With
+/// `CAPSULE_TEST_HUGEPAGES=1` in the environment the same tests run on hugepages.
 pub fn eal() -> Eal {
-    let config = EalConfig { memory_mib: 64, hugepages: Hugepages::Off, ..EalConfig::default() };
-    Eal::start(&config).expect("EAL starts")
+    let hugepages = if std::env::var_os("CAPSULE_TEST_HUGEPAGES").is_some() {
+        Hugepages::Require
+    } else {
+        Hugepages::Off
+    };
+    let config = EalConfig { memory_mib: 64, hugepages, ..EalConfig::default() };
+    let eal = Eal::start(&config).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(eal.has_hugepages(), hugepages == Hugepages::Require);
+    // Nothing is left on disk, not even an empty folder.
+    let left = format!("/var/run/dpdk/capsule-{}", std::process::id());
+    assert!(!std::path::Path::new(&left).exists(), "{left}");
+    eal
 }
 
 /// Small pools.

@@ -565,14 +565,6 @@ pub const RTE_ETHER_HDR_LEN: u32 = 14;
 pub const RTE_ETHER_MTU: u32 = 1500;
 pub const RTE_ETHER_MIN_MTU: u32 = 68;
 pub const RTE_ETH_NAME_MAX_LEN: u32 = 64;
-pub const RTE_PROC_AUTO: rte_proc_type_t = -1;
-pub const RTE_PROC_PRIMARY: rte_proc_type_t = 0;
-pub const RTE_PROC_SECONDARY: rte_proc_type_t = 1;
-pub const RTE_PROC_INVALID: rte_proc_type_t = 2;
-pub type rte_proc_type_t = ::std::os::raw::c_int;
-unsafe extern "C" {
-    pub fn rte_eal_process_type() -> rte_proc_type_t;
-}
 unsafe extern "C" {
     pub fn rte_eal_init(
         argc: ::std::os::raw::c_int,
@@ -583,7 +575,7 @@ unsafe extern "C" {
     pub fn rte_eal_cleanup() -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
-    pub fn rte_eal_has_hugepages() -> ::std::os::raw::c_int;
+    pub fn rte_eal_get_runtime_dir() -> *const ::std::os::raw::c_char;
 }
 #[repr(C)]
 #[derive(Debug)]
