@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 
-use arrayvec::ArrayVec;
 use packet::{BURST, Burst, DropReason, Frame, L2Kind, L3, Layers, PacketIo, PortIndex, layers};
 
 use crate::fib::NO_ROUTE;
@@ -31,10 +30,15 @@ pub struct Packet {
 impl Packet {
     /// The packet in a frame that was received before, as it would be admitted now; `None` if it would not be.
     pub(crate) fn of<F: Frame>(tables: &Tables, port: PortIndex, frame: &F) -> Option<Self> {
-        match admit(tables, tables.port(port)?, port, frame) {
-            Step::Route(packet) => Some(packet),
+        let mut packet = Self::empty(port);
+        match admit(tables, tables.port(port)?, frame, &mut packet) {
+            Step::Route => Some(packet),
             Step::Twin | Step::Drop(_) => None,
         }
+    }
+
+    fn empty(port: PortIndex) -> Self {
+        Self { layers: Layers::default(), port, iface: IfaceSlot(0) }
     }
 
     /// The source address.
@@ -66,9 +70,10 @@ fn address(bytes: &[u8; 16], family: L3) -> IpAddr {
 }
 
 /// What pass one says of a frame.
+#[derive(Clone, Copy)]
 enum Step {
     /// It needs a route.
-    Route(Packet),
+    Route,
     /// It is for the kernel.
     Twin,
     /// It ends here.
@@ -115,32 +120,36 @@ pub fn run<Io: PacketIo>(
         return pass_through(tables, local, port, peer, burst);
     }
 
-    // Pass one: parse and admit all, then look all destinations up at once, so that their cache misses overlap.
-    let mut steps = ArrayVec::<Step, BURST>::new();
-    let mut wanted4 = ArrayVec::<[u8; 4], BURST>::new();
-    let mut wanted6 = ArrayVec::<[u8; 16], BURST>::new();
-    for frame in burst.iter() {
-        let step = admit(tables, entry, port, frame);
-        if let Step::Route(packet) = &step {
+    // Pass one: parse and admit all, then look all destinations up at once, so that their cache misses overlap. What the
+    // parse finds is written once, to where pass two reads it.
+    let mut packets = [Packet::empty(port); BURST];
+    let mut steps = [Step::Route; BURST];
+    let (mut wanted4, mut wanted6) = ([[0; 4]; BURST], [[0; 16]; BURST]);
+    let (mut n4, mut n6) = (0, 0);
+    for ((frame, packet), step) in burst.iter().zip(&mut packets).zip(&mut steps) {
+        *step = admit(tables, entry, frame, packet);
+        if let Step::Route = step {
             let dst = &packet.layers.key.dst;
-            match packet.layers.l3 {
-                L3::Ipv4 => wanted4.extend(dst.first_chunk().copied()),
-                _ => wanted6.push(*dst),
+            if packet.layers.l3 == L3::Ipv4 {
+                if let (Some(to), Some(dst)) = (wanted4.get_mut(n4), dst.first_chunk()) {
+                    *to = *dst;
+                    n4 += 1;
+                }
+            } else if let Some(to) = wanted6.get_mut(n6) {
+                *to = *dst;
+                n6 += 1;
             }
         }
-        steps.push(step);
     }
     let (mut found4, mut found6) = ([NO_ROUTE; BURST], [NO_ROUTE; BURST]);
-    tables.fib4.lookup_burst(&wanted4, &mut found4);
-    if !wanted6.is_empty() {
-        tables.fib6.lookup_burst(&wanted6, &mut found6);
-    }
+    tables.fib4.lookup_burst(wanted4.get(..n4).unwrap_or_default(), &mut found4);
+    tables.fib6.lookup_burst(wanted6.get(..n6).unwrap_or_default(), &mut found6);
 
     // Pass two: each packet to its end.
     let (mut found4, mut found6) = (found4.iter(), found6.iter());
-    for (frame, step) in burst.drain(..).zip(&steps) {
+    for ((frame, packet), step) in burst.drain(..).zip(&packets).zip(&steps) {
         match step {
-            Step::Route(packet) => {
+            Step::Route => {
                 let found =
                     if packet.layers.l3 == L3::Ipv4 { found4.next() } else { found6.next() };
                 let path = found.and_then(|id| tables.paths.get(*id as usize));
@@ -163,11 +172,11 @@ pub fn run<Io: PacketIo>(
 
 /// Parses a frame of a routed port and finds its interface; what is not a unicast IP packet to us ends or turns off here.
 #[inline(always)]
-fn admit<F: Frame>(tables: &Tables, entry: &PortEntry, port: PortIndex, frame: &F) -> Step {
-    let layers = match layers::parse(frame) {
-        Ok(layers) => layers,
-        Err(reason) => return Step::Drop(reason),
-    };
+fn admit<F: Frame>(tables: &Tables, entry: &PortEntry, frame: &F, packet: &mut Packet) -> Step {
+    if let Err(reason) = layers::parse_into(frame, &mut packet.layers) {
+        return Step::Drop(reason);
+    }
+    let layers = &packet.layers;
     let found = match (layers.vlan_count, layers.vlan) {
         (0, _) => entry.untagged,
         (1, [outer, _]) if outer & 0xfff == 0 => entry.untagged, // a priority tag (802.1Q, 6.9)
@@ -196,7 +205,8 @@ fn admit<F: Frame>(tables: &Tables, entry: &PortEntry, port: PortIndex, frame: &
     if for_the_group {
         return Step::Twin;
     }
-    Step::Route(Packet { layers, port, iface: slot })
+    packet.iface = slot;
+    Step::Route
 }
 
 /// Where a packet goes. In Linux's order: route, then what the route says, then TTL, then length, then the neighbour.

@@ -38,9 +38,10 @@ pub fn l2<F: Frame>(frame: &mut F, layers: &Layers, header: &L2Header) -> bool {
         frame.set_tx_vlan(header.tx_vlan);
     }
     if l3 == 14
-        && let Some(bytes) = header.untagged(layers.ethertype)
+        && let Some(macs) = header.untagged()
     {
-        return frame.write(0, bytes);
+        // The EtherType stays as it is.
+        return frame.write(0, *macs);
     }
     let fits = match header.len() {
         new if new > l3 => frame.prepend(new - l3),

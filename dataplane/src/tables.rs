@@ -135,16 +135,10 @@ impl L2Header {
         false
     }
 
-    /// The untagged header with this EtherType; `None` when there are tags.
+    /// The MAC addresses of the untagged header; `None` when there are tags.
     #[inline(always)]
-    pub fn untagged(&self, ethertype: u16) -> Option<[u8; 14]> {
-        if self.len != 14 {
-            return None;
-        }
-        let mut header = *self.bytes.first_chunk::<14>()?;
-        let [.., hi, lo] = &mut header;
-        [*hi, *lo] = ethertype.to_be_bytes();
-        Some(header)
+    pub fn untagged(&self) -> Option<&[u8; 12]> {
+        if self.len == 14 { self.bytes.first_chunk() } else { None }
     }
 
     /// The bytes with this EtherType.

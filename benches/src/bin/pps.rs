@@ -67,9 +67,9 @@ struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Run once without a clock: what --instructions runs under callgrind
+    /// Run so many packets without a clock: what --instructions runs under callgrind
     #[arg(long, hide = true)]
-    counted: bool,
+    counted: Option<usize>,
 }
 
 fn main() -> Result<()> {
@@ -91,9 +91,9 @@ fn main() -> Result<()> {
         args.core.map_or_else(|| std::thread::available_parallelism().map(|n| n.get() - 1), Ok)?;
     let pinned = benches::pin(core);
 
-    bench.warm_up(args.packets);
-    if args.counted {
-        bench.run_counted(args.packets);
+    bench.warm_up(args.counted.unwrap_or(args.packets));
+    if let Some(packets) = args.counted {
+        bench.run_counted(packets);
         return Ok(());
     }
     let runs: Vec<Run> = (0..args.runs.max(1)).map(|_| bench.run(args.packets)).collect();
@@ -263,7 +263,7 @@ fn count_instructions(args: &Args) -> Result<()> {
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(std::env::current_exe()?)
         .args(own)
-        .args(["--counted", "--packets", &packets.to_string()])
+        .args(["--counted", &packets.to_string()])
         .output()
         .context("running valgrind (package valgrind)")?;
     ensure!(output.status.success(), "valgrind: {}", String::from_utf8_lossy(&output.stderr));

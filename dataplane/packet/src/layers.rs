@@ -141,12 +141,25 @@ pub fn parse_l2<F: Frame>(frame: &F) -> Result<LinkLayer, DropReason> {
 ///
 /// Why the packet must be dropped by a router: a header that is cut off, inconsistent or forbidden, an address that cannot be
 /// on a wire, a checksum that the device found wrong, or an IPv4 header checksum that is.
-#[inline]
+#[inline(always)]
 pub fn parse<F: Frame>(frame: &F) -> Result<Layers, DropReason> {
+    let mut layers = Layers::default();
+    parse_into(frame, &mut layers)?;
+    Ok(layers)
+}
+
+/// As [`parse`], into a place that the caller has ready, so that nothing is copied; unspecified after an error.
+///
+/// # Errors
+///
+/// As [`parse`].
+#[inline(always)]
+pub fn parse_into<F: Frame>(frame: &F, layers: &mut Layers) -> Result<(), DropReason> {
     match parse_from(Plain(frame.head()), frame.len(), frame.rx_meta()) {
-        Ok(layers) => Ok(layers),
-        Err(_) => parse_whole(frame),
+        Ok(found) => *layers = found,
+        Err(_) => *layers = parse_whole(frame)?,
     }
+    Ok(())
 }
 
 #[inline(never)]
