@@ -7,7 +7,9 @@
 //!
 //! # Who may touch what
 //!
-//! A turn belongs to its thread. Counters are written by their worker alone and read by anybody.
+//! A turn belongs to its thread. A turn that panics ends its worker, which [`Runtime::failed`] shows and [`Runtime::stop`]
+//! names; in a build with `panic = "abort"` (the release profile) it ends the process. Counters are written by their worker
+//! alone and read by anybody.
 
 use std::{
     any::Any,

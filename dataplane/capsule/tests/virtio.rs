@@ -46,6 +46,7 @@ fn both_roles_survive_a_killed_peer() {
         let ports = vec![open(&ours, &pools)];
         println!("{ours}: {:?} {:?}", ports[0].capabilities(), ports[0].warnings());
         assert!(!ports[0].link().up, "nobody is there yet");
+        assert_eq!(ports[0].mac()[0], 0x02, "a MAC address of its own");
         let mut io = io(&ports, &pools);
         let mut burst = Burst::new();
         burst.push(frame(io.pool(), 60));

@@ -73,6 +73,16 @@ impl Device {
         Some(format!("librte-net-{}23", library.trim_end_matches('_').replace('_', "-")))
     }
 
+    /// Whether the driver's MAC address is nothing to go by: net_vhost gives the same one on every machine, virtio_user another
+    /// one at every start.
+    pub(crate) fn invents_its_mac(&self) -> bool {
+        match self.driver() {
+            Some("net_vhost" | "eth_vhost") => true,
+            Some("net_virtio_user" | "virtio_user") => self.arg("mac").is_none(),
+            _ => false,
+        }
+    }
+
     /// The kernel interface that the device stands on and that must be there: `iface=` of af_packet and af_xdp.
     fn kernel_interface(&self) -> Option<&str> {
         let on_kernel =

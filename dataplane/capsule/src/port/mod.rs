@@ -291,7 +291,8 @@ impl Port {
         &self.shared.driver
     }
 
-    /// The MAC address.
+    /// The MAC address: the device's, or, where a virtual device has none of its own, one that stays the same on this
+    /// machine.
     pub fn mac(&self) -> [u8; 6] {
         self.mac
     }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{CStr, CString, c_int, c_void},
+    fs,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize},
@@ -109,11 +110,16 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
             config.name, device, plan.queues, config.queues
         ));
     }
-    let mut mac = sys::rte_ether_addr { addr_bytes: [0; 6] };
-    // SAFETY: the port exists; `mac` is a valid place.
-    step(&config.name, "reading the MAC address", || unsafe {
-        sys::rte_eth_macaddr_get(id, &raw mut mac)
+    let mut read = sys::rte_ether_addr { addr_bytes: [0; 6] };
+    step(&config.name, "reading the MAC address", || {
+        // SAFETY: the port exists; `read` is a valid place.
+        unsafe { sys::rte_eth_macaddr_get(id, &raw mut read) }
     })?;
+    let mac = if device.invents_its_mac() || read.addr_bytes == [0; 6] {
+        stable_mac(&identity(), &[&config.name, &config.device])
+    } else {
+        read.addr_bytes
+    };
 
     let link = Arc::new(LinkCell::default());
     let follows = follow(id, &link);
@@ -142,13 +148,7 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
         _pool: pool,
         _started: started,
     };
-    Ok(Port {
-        shared: Arc::new(shared),
-        mac: mac.addr_bytes,
-        socket,
-        warnings,
-        first_peer: Mutex::new(first_peer),
-    })
+    Ok(Port { shared: Arc::new(shared), mac, socket, warnings, first_peer: Mutex::new(first_peer) })
 }
 
 /// virtio_user as server blocks in its probe until a peer has connected and told its features, and its start wants to hand
@@ -308,6 +308,24 @@ fn overhead(info: &sys::rte_eth_dev_info) -> u32 {
     }
 }
 
+/// What tells this machine (or container) from others.
+fn identity() -> String {
+    ["/etc/machine-id", "/proc/sys/kernel/hostname"]
+        .map(|path| fs::read_to_string(path).unwrap_or_default())
+        .concat()
+}
+
+/// A locally administered MAC address that is the same at every start, and another one on another machine or port.
+fn stable_mac(identity: &str, parts: &[&str]) -> [u8; 6] {
+    // FNV-1a, 64 bits: fixed for ever, unlike the standard library's hasher.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.iter().flat_map(|part| part.bytes().chain([0])).chain(identity.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    let [a, b, c, d, e, ..] = hash.to_le_bytes();
+    [0x02, a, b, c, d, e]
+}
+
 /// Runs one call that returns 0 or a negative error number.
 pub(super) fn step(port: &str, step: &'static str, call: impl FnOnce() -> i32) -> Result<()> {
     let (result, log) = log::listen(call);
@@ -393,4 +411,19 @@ unsafe extern "C" fn on_link_event(
         unsafe { (*place.cast::<LinkCell>()).set(up) };
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_macs_are_stable_and_differ() {
+        let mac = stable_mac("a machine", &["wan", "net_vhost0,iface=/x"]);
+        assert_eq!(mac, stable_mac("a machine", &["wan", "net_vhost0,iface=/x"]));
+        assert_eq!(mac[0], 0x02, "unicast, locally administered");
+        assert_ne!(mac, stable_mac("another", &["wan", "net_vhost0,iface=/x"]));
+        assert_ne!(mac, stable_mac("a machine", &["lan", "net_vhost0,iface=/x"]));
+        assert_ne!(stable_mac("", &["ab", "c"]), stable_mac("", &["a", "bc"]));
+    }
 }
