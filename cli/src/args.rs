@@ -22,6 +22,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Runs the daemon in the foreground until SIGTERM or SIGINT
+    ///
+    /// SIGHUP reads the configuration again: what can change in a running daemon does, the rest is named in the log.
+    Run(ConfigArgs),
     /// Checks a configuration file against itself and this machine, without starting
     ///
     /// Exits with 0 if the daemon would start with it, 1 if not, 2 on wrong usage.
@@ -81,7 +85,7 @@ pub struct DropsArgs {
     /// How to ask and to show.
     #[command(flatten)]
     pub watch: WatchArgs,
-    /// Lists the reasons that did not occur, too
+    /// Lists the reasons that did not occur, too (JSON always does)
     #[arg(long, short)]
     pub all: bool,
 }

@@ -5,5 +5,6 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod daemon;
 pub mod mirror;
 pub mod twin;

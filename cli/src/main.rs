@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::args::{Cli, Command};
 use cli::commands::{self, DropsView, PortsView, StatusView, View, WorkersView};
+use cli::daemon::DaemonError;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
@@ -20,6 +21,14 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Run(args) => {
+            if let Err(error) = cli::daemon::run(&args.config) {
+                if let DaemonError::Config(report) = &error {
+                    commands::explain(report);
+                }
+                return Err(error.into());
+            }
+        }
         Command::Check(args) => {
             let good = commands::check(&args.config);
             return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });

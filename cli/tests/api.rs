@@ -477,7 +477,7 @@ fn completions_and_manual_pages_come_out() {
     assert!(twinwall(folder.path(), &["man"]).1.contains(".TH twinwall 1"));
     let out = folder.path().join("man");
     assert_eq!(twinwall(folder.path(), &["man", "--out", out.to_str().unwrap()]).0, Some(0));
-    for page in ["twinwall.1", "twinwall-check.1", "twinwall-drops.1"] {
+    for page in ["twinwall.1", "twinwall-run.1", "twinwall-drops.1"] {
         assert!(out.join(page).exists(), "{page}");
     }
     assert!(twinwall(folder.path(), &["--version"]).1.starts_with("twinwall 0."));

@@ -270,6 +270,7 @@ fn eal_args(config: &Config, findings: &mut Vec<Diagnostic>) {
         ),
         (&["-m", "--socket-mem"], "use `memory` in [dataplane]"),
         (&["-a", "--allow", "--vdev", "-b", "--block"], "use `device` in a [[port]]"),
+        (&["--file-prefix", "--no-shconf", "--no-telemetry"], "twinwall keeps its own files apart"),
         (&["--proc-type"], "twinwall is always a primary process"),
     ];
     for arg in &config.dataplane.eal_args {

@@ -55,6 +55,12 @@ fn number_in(file: impl AsRef<Path>) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+/// The interfaces of this thread's network namespace. (/sys/class/net would show that of whoever mounted /sys.)
+fn interfaces() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+}
+
 /// A list of cores as the kernel writes it: `0-3,8`.
 fn core_list(text: &str) -> BTreeSet<u32> {
     let mut cores = BTreeSet::new();
@@ -97,19 +103,19 @@ impl Host {
                 (address, driver)
             })
             .collect();
-        Self {
-            online,
-            allowed,
-            pages,
-            interfaces: names_in("/sys/class/net").into_iter().collect(),
-            pci,
-        }
+        Self { online, allowed, pages, interfaces: interfaces(), pci }
     }
 
     /// Free memory in hugepages, in MiB.
     fn huge_mib(&self) -> u64 {
         self.pages.iter().map(|size| size.kib * size.free / 1024).sum()
     }
+}
+
+/// The NUMA socket of a core; 0 where the kernel knows of none.
+pub fn socket_of(core: u32) -> u32 {
+    let names = names_in(format!("/sys/devices/system/cpu/cpu{core}"));
+    names.iter().find_map(|name| name.strip_prefix("node")?.parse().ok()).unwrap_or(0)
 }
 
 /// Holds `config` against `host`.

@@ -162,6 +162,11 @@ impl Rib {
         }))
     }
 
+    /// The generation of the tables that were published last.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
     /// How many prefixes have a route, IPv4 and IPv6.
     pub fn route_counts(&self) -> (usize, usize) {
         (self.fib4.len(), self.fib6.len())

@@ -1,0 +1,194 @@
+//! SIGHUP: what can change in a running daemon changes, the rest is named.
+//!
+//! # Overview
+//!
+//! Both configurations, the one that runs and the new one, are laid flat: a text for each key. The differences are few;
+//! for each the log says whether it took effect or waits for a restart. A new file with an error changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::host::PageSize;
+use crate::config::{self, Config, Host, Idle, Loaded, LogFormat, Mode, Severity};
+
+use super::engine::Engine;
+use super::logging::Logging;
+use super::snapshots::Live;
+
+/// Each key with its value as text.
+type Flat = BTreeMap<String, String>;
+
+/// What runs, to compare a new file with.
+pub(super) struct Running {
+    path: PathBuf,
+    logging: Logging,
+    flat: Flat,
+}
+
+impl Running {
+    /// What `loaded`, read from `path`, started.
+    pub(super) fn new(path: &Path, loaded: &Loaded, logging: Logging) -> Self {
+        Self { path: path.to_owned(), logging, flat: flatten(&loaded.config) }
+    }
+
+    /// Reads the file again and does what can be done.
+    pub(super) fn reload(&mut self, engine: &Engine, live: &Arc<Live>) {
+        // What hugepages there are was decided at the start, and this daemon may have them all.
+        let host = Host { pages: vec![PageSize { kib: 1 << 20, free: 1 << 20 }], ..Host::probe() };
+        let loaded = match config::load(&self.path, &host) {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                for finding in &report.diagnostics {
+                    match finding.severity {
+                        Severity::Error => tracing::error!("{}", report.line(finding)),
+                        Severity::Warning => tracing::warn!("{}", report.line(finding)),
+                    }
+                }
+                tracing::error!(
+                    errors = report.errors(),
+                    "the new configuration is wrong: nothing was changed"
+                );
+                return;
+            }
+        };
+        loaded.report.lines().for_each(|line| tracing::warn!("{line}"));
+        let config = &loaded.config;
+        let new = flatten(config);
+        let differences = differences(&self.flat, &new);
+        if differences.is_empty() {
+            tracing::info!("configuration read again: nothing changed");
+        }
+        for (key, from, to) in differences {
+            let outcome = match key.as_str() {
+                "log.level" if self.logging.set_level(config.log.level) => Ok(()),
+                "log.level" => Err("RUST_LOG decides"),
+                "dataplane.icmp_rate"
+                    if engine.shared.control.set_icmp_rate(config.dataplane.icmp_rate) =>
+                {
+                    live.set_icmp_rate(config.dataplane.icmp_rate);
+                    Ok(())
+                }
+                "dataplane.icmp_rate" => Err("a worker does not answer"),
+                _ => Err("it takes effect at the next start"),
+            };
+            match outcome {
+                Ok(()) => {
+                    tracing::info!(key, from, to, "changed: it took effect");
+                    self.flat.insert(key, to);
+                }
+                Err(why) => tracing::warn!(key, from, to, "changed: it needs a restart ({why})"),
+            }
+        }
+    }
+}
+
+/// The keys that differ, with both values; one that is absent is `-`.
+fn differences(old: &Flat, new: &Flat) -> Vec<(String, String, String)> {
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let text = |flat: &Flat, key| flat.get(key).map_or("-", String::as_str).to_owned();
+    keys.into_iter()
+        .map(|key| (key.clone(), text(old, key), text(new, key)))
+        .filter(|(_, from, to)| from != to)
+        .collect()
+}
+
+/// A configuration as key and value. Destructured in full, so that a new key cannot be forgotten here.
+fn flatten(config: &Config) -> Flat {
+    let mut flat = Flat::new();
+    let mut put = |key: String, value: String| {
+        flat.insert(key, value);
+    };
+    let Config { dataplane, ports, api, log } = config;
+    let config::Dataplane { cores, idle, hugepages, memory, mbufs, eal_args, rss_key, icmp_rate } =
+        dataplane;
+    let cores: Option<Vec<u32>> =
+        cores.as_ref().map(|cores| cores.iter().map(|core| *core.get_ref()).collect());
+    let args: Vec<&String> = eal_args.iter().map(toml::Spanned::get_ref).collect();
+    let idle = match idle {
+        Idle::Poll => "poll",
+        Idle::Adaptive => "adaptive",
+    };
+    put("dataplane.cores".into(), cores.map_or("default".into(), |cores| format!("{cores:?}")));
+    put("dataplane.idle".into(), idle.into());
+    put("dataplane.hugepages".into(), format!("{:?}", hugepages.get_ref()).to_lowercase());
+    put("dataplane.memory".into(), memory.get_ref().to_string());
+    put("dataplane.mbufs".into(), mbufs.get_ref().to_string());
+    put("dataplane.eal_args".into(), format!("{args:?}"));
+    put("dataplane.rss_key".into(), rss_key.map_or("random".into(), |key| format!("{key:04x}")));
+    put("dataplane.icmp_rate".into(), icmp_rate.to_string());
+    let names: Vec<&String> = ports.iter().map(|port| port.name.get_ref()).collect();
+    put("port".into(), format!("{names:?}"));
+    for port in ports {
+        let config::Port { name, device, mtu, mode, rx_descriptors, tx_descriptors, span: _ } =
+            port;
+        let key = |what: &str| format!("port.{}.{what}", name.get_ref());
+        put(key("device"), device.get_ref().text.clone());
+        put(key("mtu"), mtu.get_ref().to_string());
+        let mode = match mode {
+            Mode::Routed => "routed".to_owned(),
+            Mode::Pair(other) => format!("pair with {}", other.get_ref()),
+        };
+        put(key("mode"), mode);
+        put(key("rx_descriptors"), rx_descriptors.get_ref().to_string());
+        put(key("tx_descriptors"), tx_descriptors.get_ref().to_string());
+    }
+    let config::Api { socket, listen } = api;
+    put("api.socket".into(), socket.display().to_string());
+    put("api.listen".into(), listen.map_or("none".into(), |address| address.to_string()));
+    let config::Log { level, format } = log;
+    let format = match format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    put("log.level".into(), (*level).into());
+    put("log.format".into(), format.into());
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn flat(text: &str) -> Flat {
+        let host = Host { online: [0].into(), allowed: [0].into(), ..Host::default() };
+        let text = format!("[dataplane]\nhugepages = \"off\"\n{text}");
+        flatten(&config::parse(Source { path: "t".into(), text }, &host).unwrap().config)
+    }
+
+    #[test]
+    fn each_changed_key_is_named_once() {
+        let port = "[[port]]\nname = \"lan\"\ndevice = \"net_null0\"\n";
+        let old = flat(port);
+        assert!(differences(&old, &old).is_empty());
+        let new = flat(&format!("icmp_rate = 5\n{port}mtu = 9000\n[log]\nlevel = \"debug\"\n"));
+        let named: Vec<String> = differences(&old, &new)
+            .into_iter()
+            .map(|(key, from, to)| format!("{key}: {from} -> {to}"))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                "dataplane.icmp_rate: 1000 -> 5",
+                "log.level: info -> debug",
+                "port.lan.mtu: 1500 -> 9000"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_port_more_is_named_with_all_it_has() {
+        let one = "[[port]]\nname = \"a\"\ndevice = \"net_null0\"\n";
+        let two = "[[port]]\nname = \"b\"\ndevice = \"net_null1\"\n";
+        let keys: Vec<String> = differences(&flat(one), &flat(&format!("{one}{two}")))
+            .into_iter()
+            .map(|(key, ..)| key)
+            .collect();
+        assert!(
+            keys.contains(&"port".to_owned()) && keys.contains(&"port.b.device".to_owned()),
+            "{keys:?}"
+        );
+        assert!(!keys.iter().any(|key| key.starts_with("port.a.")), "{keys:?}");
+    }
+}
