@@ -4,7 +4,7 @@
 //!
 //! [`bindings`](self) are generated and committed (`src/generated`): a bare machine has no libclang. DPDK's inline
 //! functions get a C wrapper each; none is called once per packet on the fast path, where [`rx_burst`] and [`tx_burst`] go
-//! through the exported [`rte_eth_fp_ops`](static@rte_eth_fp_ops) as the inline C functions do.
+//! through the exported `rte_eth_fp_ops` as the inline C functions do.
 //!
 //! # Who may touch what
 //!
