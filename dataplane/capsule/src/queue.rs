@@ -151,8 +151,10 @@ impl PortQueue {
             }
         }
         if !self.chains && frame.segment_count() > 1 {
+            if !self.replace(frame, &[], 0) {
+                return false;
+            }
             cells.linearised.fetch_add(1, Ordering::Relaxed);
-            return self.replace(frame, &[], 0);
         }
         true
     }

@@ -12,7 +12,7 @@ use common::{eal, own_network};
 fn errors_name_the_device_and_the_remedy() {
     let pools = MbufPools::new("test", 1023, 32);
     assert!(matches!(MbufPool::new("early", 1023, 32, None), Err(Error::NotStarted)));
-    let _eal = eal();
+    let eal = eal();
     assert!(matches!(Eal::start(&EalConfig::default()), Err(Error::AlreadyStarted)));
 
     let open = |device: &str| Port::open(&PortConfig::new("p", device), &pools).expect_err(device);
@@ -91,4 +91,9 @@ fn errors_name_the_device_and_the_remedy() {
     let error = Runtime::spawn(&[4095], IdlePolicy::Poll, std::time::Instant::now(), vec![|_| 0])
         .unwrap_err();
     assert!(error.to_string().contains("core 4095 cannot run a worker"), "{error}");
+
+    // When the last user is gone, DPDK is cleaned up, and does not start again.
+    drop((pools, eal));
+    assert!(matches!(MbufPool::new("late", 1023, 32, None), Err(Error::NotStarted)));
+    assert!(matches!(Eal::start(&EalConfig::default()), Err(Error::AlreadyStarted)));
 }

@@ -82,7 +82,7 @@ fn check(pool: &MbufPool, frame: &mut Mbuf, model: &mut Vec<u8>, source: &Mbuf, 
 
 #[test]
 fn frames_behave_like_plain_bytes() {
-    let _eal = eal();
+    let eal = eal();
     let pool = MbufPool::new("frames", 2047, 32, None).unwrap();
     assert_eq!(pool.capacity(), 2047);
 
@@ -156,4 +156,12 @@ fn frames_behave_like_plain_bytes() {
     assert_eq!((last.len(), last.segment_count()), (2048, 1));
     drop((last, donor, hoard));
     assert_eq!(pool.available(), 2047);
+
+    // A frame that outlives its pool and EAL keeps both: DPDK's memory is not taken from under it.
+    let mut survivor = pool.alloc().unwrap();
+    assert!(survivor.append(&pattern(1000)));
+    drop((pool, eal));
+    assert_eq!(bytes(&survivor), pattern(1000));
+    let other = MbufPool::new("other", 1023, 32, None).unwrap();
+    drop((survivor, other));
 }
