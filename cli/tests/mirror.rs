@@ -12,7 +12,8 @@ use cli::twin::{Taps, TwinError, TwinSpec};
 use dataplane::rib::{IfIndex, NeighbourState, NextHop, Rib, RouteKind, RouteTable};
 use dataplane::tables::{PortMode, PortState};
 use netns::{
-    Net, State, Watch, arp_reply, echo_reply, inside, ip, ip_fails, ping, spec, write_sysctl,
+    Net, State, Watch, arp_reply, echo_reply, inside, ip, ip_fails, ping, spec, try_ip,
+    write_sysctl,
 };
 use packet::{PortIndex, RxMeta};
 
@@ -375,6 +376,7 @@ fn nexthop_objects_and_groups() {
         ip("nexthop del id 1");
         let state = watch.until("its route to go", |state| state.main("10.1.0.0/16", 0).is_none());
         assert_eq!(state.main("10.2.0.0/16", 0).unwrap().next_hops, [hop(lan, "10.0.0.3", 5)]);
+        write_sysctl("net/ipv4/nexthop_compat_mode", "1"); // for `ip route` to show the hops
         watch.agrees_with_the_kernel();
     });
 }
@@ -416,6 +418,73 @@ fn vlans_on_a_twin() {
         assert!(ping("-c 3 -i 0.1 -W 2 10.0.0.2"));
         assert!(neighbour.stop() >= 4);
         net.nothing_leaks();
+    });
+}
+
+/// Commands at random, many of which the kernel refuses; whatever they come to, the mirror comes to the same.
+#[test]
+fn whatever_is_done_the_mirror_agrees_with_the_kernel() {
+    inside(|_| {
+        let taps = Taps::create(vec![spec(LAN, "lan"), spec(WAN, "wan")]).unwrap();
+        let watch = Watch::start(&taps);
+        let setup = || {
+            for (at, dev) in ["lan", "wan"].iter().enumerate() {
+                try_ip(&format!("link set {dev} up"));
+                try_ip(&format!("addr add 10.0.{at}.1/24 dev {dev}"));
+                try_ip(&format!("addr add 2001:db8:{at}::1/64 dev {dev} nodad"));
+            }
+        };
+        // Another seed: MIRROR_SEED=42.
+        let seed = std::env::var("MIRROR_SEED").map_or(1, |seed| seed.parse().unwrap());
+        let mut random = 0x7477_696e_7761_6c6c ^ (seed << 1);
+        let mut below = |n: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % n
+        };
+        for round in 0..12 {
+            setup();
+            for _ in 0..40 {
+                let (verb, six) = (below(16), below(2) == 1);
+                let dev = ["lan", "wan"][below(2) as usize];
+                let gateway = |dev: u64, host: u64| match six {
+                    true => format!("2001:db8:{dev}::{host}"),
+                    false => format!("10.0.{dev}.{host}"),
+                };
+                let to = match six {
+                    true => format!("2001:db8:f{}::/48", below(4)),
+                    false => format!("10.1{}.0.0/16", below(4)),
+                };
+                let hop = format!("via {}", gateway(below(2), 2 + below(3)));
+                let other = format!("via {}", gateway(below(2), 2 + below(3)));
+                let family = if six { "-6" } else { "-4" };
+                let id = 1 + below(4);
+                let metric = ["", " metric 7", " metric 2000"][below(3) as usize];
+                try_ip(&match verb {
+                    0..3 => format!("{family} route add {to} {hop}{metric}"),
+                    3 => format!("{family} route append {to} {hop}{metric}"),
+                    4 => format!("{family} route prepend {to} {hop}{metric}"),
+                    5 => format!("{family} route replace {to} {hop}{metric}"),
+                    6 => format!("{family} route change {to} {hop}{metric}"),
+                    7 => format!(
+                        "{family} route replace {to}{metric} nexthop {hop} nexthop {other} weight 3"
+                    ),
+                    8 => format!("{family} route del {to} {hop}{metric}"),
+                    9 => format!("{family} route del {to}{metric}"),
+                    10 => format!("{family} route replace blackhole {to}{metric}"),
+                    11 => format!("{family} nexthop replace id {id} {hop} dev {dev}"),
+                    12 => format!("{family} route replace {to} nhid {id}{metric}"),
+                    13 => format!("nexthop del id {id}"),
+                    14 if below(4) == 0 => format!("link set {dev} down"),
+                    14 => format!("link set {dev} up"),
+                    _ if below(4) == 0 => format!("addr flush dev {dev}"),
+                    _ => format!("{family} route add {to} dev {dev}{metric}"),
+                });
+            }
+            println!("round {round}: {} routes", watch.state().routes.len());
+            watch.agrees_with_the_kernel();
+        }
     });
 }
 

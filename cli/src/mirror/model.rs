@@ -163,8 +163,10 @@ impl Model {
                 true
             }
             Event::Address(iface, prefix) => {
+                let new = !self.addresses.now.contains_key(&(iface, prefix));
                 self.addresses.set((iface, prefix), Some(()));
-                false
+                // Hops that died with the interface's last IPv4 address live again with its next.
+                new && prefix.addr.is_ipv4()
             }
             Event::AddressGone(iface, prefix) => {
                 self.addresses.set((iface, prefix), None);

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use cli::mirror::{Batch, Cause, Mirror, MirrorConfig};
 use cli::twin::{Taps, TwinQueues, TwinSpec, TwinWaker, Twins};
-use dataplane::rib::{Change, IfIndex, Iface, NeighbourState, Prefix, Route, RouteTable};
+use dataplane::rib::{
+    Change, IfIndex, Iface, NeighbourState, Prefix, Route, RouteKind, RouteTable,
+};
 use packet::{PortIndex, RxMeta, VecFrame, VecPool};
 
 /// Nothing here takes longer on a machine that is merely busy.
@@ -68,6 +70,11 @@ pub(crate) fn ip(args: &str) -> String {
     let output = run_ip(args);
     assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs `ip` with these words, whatever comes of it.
+pub(crate) fn try_ip(args: &str) {
+    run_ip(args);
 }
 
 /// Whether `ip` fails with these words.
@@ -389,9 +396,14 @@ impl Watch {
         let mut differs = String::new();
         let started = Instant::now();
         loop {
-            let (kernel, told) = (kernel_routes(), told_routes(&self.state()));
-            if kernel == told {
+            let state = self.state();
+            let (kernel, told) = (kernel_routes(), told_routes(&state));
+            let addresses = (kernel_addresses(), told_addresses(&state));
+            if kernel == told && addresses.0 == addresses.1 {
                 return;
+            }
+            if addresses.0 != addresses.1 {
+                differs += &format!("kernel {:?}, told {:?}\n", addresses.0, addresses.1);
             }
             for (key, shown) in &kernel {
                 if told.get(key) != Some(shown) {
@@ -408,41 +420,87 @@ impl Watch {
     }
 }
 
-/// Destination and metric of each route of the main table, with how many ways on it has that live.
-type Shown = BTreeMap<(String, u64), usize>;
+/// Destination and metric of each route of the main table, with the living ways on of the one that the kernel uses:
+/// gateway and interface, in order of their names. What is no unicast route has its kind there.
+type Shown = BTreeMap<(String, u64), Vec<String>>;
 
 fn kernel_routes() -> Shown {
     let mut shown = Shown::new();
-    for family in ["-4", "-6"] {
-        let json: serde_json::Value =
-            serde_json::from_str(&ip(&format!("{family} -j -d route show table main"))).unwrap();
+    for (family, default, whole) in [("-4", "0.0.0.0/0", "/32"), ("-6", "::/0", "/128")] {
+        let json = ip(&format!("{family} -j -d route show table main"));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         for route in json.as_array().unwrap() {
-            let default = if family == "-4" { "0.0.0.0/0" } else { "::/0" };
             let mut to = route["dst"].as_str().unwrap().replace("default", default);
             if !to.contains('/') {
-                to += if family == "-4" { "/32" } else { "/128" };
+                to += whole;
             }
-            let dead = |hop: &serde_json::Value| {
-                hop["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "dead"))
+            let one = vec![route.clone()];
+            let hops = match (route["type"].as_str().unwrap(), route["nexthops"].as_array()) {
+                ("unicast", hops) => ways(hops.unwrap_or(&one)),
+                (kind, _) => vec![kind.to_owned()],
             };
-            let hops = match (route["type"].as_str(), route["nexthops"].as_array()) {
-                (Some("unicast"), Some(hops)) => hops.iter().filter(|hop| !dead(hop)).count(),
-                (Some("unicast"), None) => usize::from(!dead(route)),
-                _ => 0,
-            };
-            shown.entry((to, route["metric"].as_u64().unwrap_or(0))).or_insert(hops);
+            if !hops.is_empty() {
+                shown.entry((to, route["metric"].as_u64().unwrap_or(0))).or_insert(hops);
+            }
         }
     }
     shown
 }
 
+fn ways(hops: &[serde_json::Value]) -> Vec<String> {
+    let dead = |hop: &&serde_json::Value| {
+        hop["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "dead"))
+    };
+    let mut ways: Vec<_> = hops
+        .iter()
+        .filter(|hop| !dead(hop))
+        .map(|hop| {
+            let gateway = hop["gateway"].as_str().or(hop["via"]["host"].as_str()).unwrap_or("link");
+            format!("{gateway} {}", hop["dev"].as_str().unwrap())
+        })
+        .collect();
+    ways.sort();
+    ways
+}
+
 fn told_routes(state: &State) -> Shown {
     let main = state.routes.values().filter(|route| route.table == RouteTable::Main);
     main.map(|route| {
-        (
-            (format!("{}/{}", route.prefix.addr, route.prefix.len), route.metric.into()),
-            route.next_hops.len(),
-        )
+        let mut ways: Vec<_> = match route.kind {
+            RouteKind::Unicast => route
+                .next_hops
+                .iter()
+                .map(|hop| {
+                    let gateway = hop.via.map_or("link".to_owned(), |via| via.to_string());
+                    format!("{gateway} {}", state.ifaces[&hop.iface].name)
+                })
+                .collect(),
+            kind => vec![format!("{kind:?}").to_lowercase()],
+        };
+        ways.sort();
+        ((format!("{}/{}", route.prefix.addr, route.prefix.len), route.metric.into()), ways)
     })
     .collect()
+}
+
+/// Interface, address and prefix length of every address.
+fn kernel_addresses() -> HashSet<(String, IpAddr, u8)> {
+    let json: serde_json::Value = serde_json::from_str(&ip("-j addr show")).unwrap();
+    let links = json.as_array().unwrap().iter();
+    links
+        .flat_map(|link| {
+            let addresses = link["addr_info"].as_array().unwrap().iter();
+            addresses.map(|address| {
+                let addr = address["local"].as_str().unwrap().parse().unwrap();
+                let len = u8::try_from(address["prefixlen"].as_u64().unwrap()).unwrap();
+                (link["ifname"].as_str().unwrap().to_owned(), addr, len)
+            })
+        })
+        .collect()
+}
+
+fn told_addresses(state: &State) -> HashSet<(String, IpAddr, u8)> {
+    let told = state.addresses.iter();
+    told.map(|(iface, prefix)| (state.ifaces[iface].name.clone(), prefix.addr, prefix.len))
+        .collect()
 }
