@@ -6,8 +6,6 @@
 //! as a card's DMA would, outside of the measured time. Then the worker receives them, 32 at a time, from
 //! the first port; what it sends or frees comes to rest again. Receiving and sending move pointers; no device is imitated.
 
-use std::collections::VecDeque;
-
 use anyhow::{Context, Result};
 use packet::{Burst, ChecksumStatus, Frame, PacketIo, PortIndex, RxMeta, VecFrame, VecPool};
 
@@ -19,7 +17,7 @@ pub struct RingIo {
     /// Received next, last first.
     ready: Vec<VecFrame>,
     /// At rest, longest first.
-    done: VecDeque<VecFrame>,
+    done: Vec<VecFrame>,
     pool: VecPool,
     at: usize,
     /// What `rx_meta` says of checksums.
@@ -53,10 +51,8 @@ impl RingIo {
     /// Makes the next `n` packets of `images` ready to be received; fewer where fewer frames rest. Returns how many.
     pub fn fill(&mut self, images: &Images, n: usize) -> usize {
         let n = n.min(self.done.len());
-        // The first to be received is the last in `ready`.
-        for k in (0..n).rev() {
+        for (k, mut frame) in self.done.drain(..n).enumerate() {
             let (head, len) = images.get(self.at + k);
-            let Some(mut frame) = self.done.pop_front() else { break };
             if frame.len() != len || !frame.copy_in(0, head) {
                 reset(&mut frame, head, len);
             }
@@ -67,6 +63,8 @@ impl RingIo {
             });
             self.ready.push(frame);
         }
+        // The first to be received is the last in `ready`.
+        self.ready.reverse();
         self.at += n;
         n
     }

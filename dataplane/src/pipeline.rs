@@ -122,48 +122,47 @@ pub fn run<Io: PacketIo>(
 
     // Pass one: parse and admit all, then look all destinations up at once, so that their cache misses overlap. What the
     // parse finds is written once, to where pass two reads it.
-    let mut packets = [Packet::empty(port); BURST];
-    let mut steps = [Step::Route; BURST];
+    let mut steps = [(Step::Twin, Packet::empty(port)); BURST];
     let (mut wanted4, mut wanted6) = ([[0; 4]; BURST], [[0; 16]; BURST]);
-    let (mut n4, mut n6) = (0, 0);
-    for ((frame, packet), step) in burst.iter().zip(&mut packets).zip(&mut steps) {
+    let (mut found, mut found6) = ([NO_ROUTE; BURST], [NO_ROUTE; BURST]);
+    let n = burst.len();
+    let mut n6 = 0;
+    let wanted = wanted4.iter_mut().zip(&mut wanted6);
+    for ((frame, (step, packet)), (wanted4, wanted6)) in burst.iter().zip(&mut steps).zip(wanted) {
         *step = admit(tables, entry, frame, packet);
-        if let Step::Route = step {
-            let dst = &packet.layers.key.dst;
-            if packet.layers.l3 == L3::Ipv4 {
-                if let (Some(to), Some(dst)) = (wanted4.get_mut(n4), dst.first_chunk()) {
-                    *to = *dst;
-                    n4 += 1;
-                }
-            } else if let Some(to) = wanted6.get_mut(n6) {
-                *to = *dst;
-                n6 += 1;
+        let dst = &packet.layers.key.dst;
+        if packet.layers.l3 == L3::Ipv6 {
+            *wanted6 = *dst;
+            n6 += 1;
+        } else if let Some(dst) = dst.first_chunk() {
+            *wanted4 = *dst;
+        }
+    }
+    if n6 < n {
+        tables.fib4.lookup_burst(wanted4.get(..n).unwrap_or_default(), &mut found);
+    }
+    if n6 > 0 {
+        tables.fib6.lookup_burst(wanted6.get(..n).unwrap_or_default(), &mut found6);
+        for ((found, found6), (_, packet)) in found.iter_mut().zip(found6).zip(&steps) {
+            if packet.layers.l3 == L3::Ipv6 {
+                *found = found6;
             }
         }
     }
-    let (mut found4, mut found6) = ([NO_ROUTE; BURST], [NO_ROUTE; BURST]);
-    tables.fib4.lookup_burst(wanted4.get(..n4).unwrap_or_default(), &mut found4);
-    tables.fib6.lookup_burst(wanted6.get(..n6).unwrap_or_default(), &mut found6);
 
     // Pass two: each packet to its end.
-    let (mut found4, mut found6) = (found4.iter(), found6.iter());
-    for ((frame, packet), step) in burst.drain(..).zip(&packets).zip(&steps) {
+    for ((frame, (step, packet)), path) in burst.drain(..).zip(&steps).zip(found) {
         match step {
-            Step::Route => {
-                let found =
-                    if packet.layers.l3 == L3::Ipv4 { found4.next() } else { found6.next() };
-                let path = found.and_then(|id| tables.paths.get(*id as usize));
-                match decide(tables, packet, path) {
-                    Verdict::Send { to, header, mtu } => {
-                        send(tables, local, frame, packet, to, header, mtu, now)
-                    }
-                    Verdict::Twin => local.deliver(port, frame),
-                    Verdict::Wait(iface, addr) => local.wait(tables, iface, addr, port, frame, now),
-                    Verdict::Refuse { reason, mtu } => {
-                        local.refuse(tables, frame, packet, reason, mtu, now)
-                    }
+            Step::Route => match decide(tables, packet, tables.paths.get(path as usize)) {
+                Verdict::Send { to, header, mtu } => {
+                    send(tables, local, frame, packet, to, header, mtu, now)
                 }
-            }
+                Verdict::Twin => local.deliver(port, frame),
+                Verdict::Wait(iface, addr) => local.wait(tables, iface, addr, port, frame, now),
+                Verdict::Refuse { reason, mtu } => {
+                    local.refuse(tables, frame, packet, reason, mtu, now)
+                }
+            },
             Step::Twin => local.punt(port, frame),
             Step::Drop(reason) => local.drop(port, *reason, frame),
         }
@@ -189,7 +188,7 @@ fn admit<F: Frame>(tables: &Tables, entry: &PortEntry, frame: &F, packet: &mut P
     if !iface.iface.up {
         return Step::Drop(DropReason::InterfaceDown);
     }
-    if layers.l2_kind == L2Kind::Unicast && frame.read::<6>(0) != Some(iface.iface.mac) {
+    if layers.l2_kind == L2Kind::Unicast && layers.dst_mac != layers::padded(iface.iface.mac) {
         return Step::Drop(DropReason::NotOurMac);
     }
     let for_the_group = match layers.l3 {
@@ -288,15 +287,15 @@ fn send<Io: PacketIo>(
         local.mention(tables, to, now);
     }
     let layers = &packet.layers;
-    rewrite::hop(&mut frame, layers);
     if packet.ip_len() <= mtu {
-        if rewrite::l2(&mut frame, layers, header) {
+        if rewrite::forward(&mut frame, layers, header) {
             local.transmit(to.port, frame);
         } else {
             local.drop(packet.port, DropReason::NoMemory, frame);
         }
         return;
     }
+    rewrite::hop(&mut frame, layers);
     let pool = local.io.pool().clone();
     if fragment::cut(&pool, &frame, layers, header, mtu, |part| local.transmit(to.port, part)) {
         local.link.stats.fragmented.add(1);

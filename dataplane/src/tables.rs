@@ -135,10 +135,10 @@ impl L2Header {
         false
     }
 
-    /// The MAC addresses of the untagged header; `None` when there are tags.
+    /// The MAC addresses, when there are no tags, neither here nor from the device.
     #[inline(always)]
     pub fn untagged(&self) -> Option<&[u8; 12]> {
-        if self.len == 14 { self.bytes.first_chunk() } else { None }
+        if self.len == 14 && self.tx_vlan.is_none() { self.bytes.first_chunk() } else { None }
     }
 
     /// The bytes with this EtherType.

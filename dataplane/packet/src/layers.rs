@@ -22,7 +22,7 @@ mod source;
 mod transport;
 
 pub use ip6::MAX_EXTENSIONS;
-pub use link::LinkLayer;
+pub use link::{LinkLayer, padded};
 
 use source::{NOT_PLAIN, Plain, Source, Whole};
 use transport::Transport;
@@ -98,6 +98,8 @@ pub struct Layers {
     pub vlan_count: u8,
     /// Station, group or everyone.
     pub l2_kind: L2Kind,
+    /// The destination MAC address and two zeros: eight bytes are compared as one number.
+    pub dst_mac: [u8; 8],
     /// The network layer.
     pub l3: L3,
     /// The transport layer.
@@ -226,6 +228,7 @@ fn layers(l2: LinkLayer, network: &Network, transport: Transport) -> Layers {
         vlan: l2.vlan,
         vlan_count: l2.vlan_count,
         l2_kind: l2.kind,
+        dst_mac: l2.dst_mac,
         l3: network.l3,
         l4: transport.l4,
         l3_offset: l2.l3_offset,
@@ -246,6 +249,7 @@ fn not_ip(l2: LinkLayer, end: usize) -> Layers {
         vlan: l2.vlan,
         vlan_count: l2.vlan_count,
         l2_kind: l2.kind,
+        dst_mac: l2.dst_mac,
         l3_offset: l2.l3_offset,
         l4_offset: l2.l3_offset,
         end: end as u32,

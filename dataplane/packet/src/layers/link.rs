@@ -12,6 +12,8 @@ use crate::wire::vlan::{self, VlanTag};
 pub struct LinkLayer {
     /// Station, group or everyone.
     pub kind: L2Kind,
+    /// The destination MAC address and two zeros.
+    pub dst_mac: [u8; 8],
     /// The EtherType behind the tags (host order): under 0x600 it is a length (IEEE 802.3). Behind two tags it may announce
     /// a third.
     pub ethertype: u16,
@@ -21,6 +23,13 @@ pub struct LinkLayer {
     pub vlan_count: u8,
     /// Where the network header begins.
     pub l3_offset: u16,
+}
+
+/// A MAC address and two zeros, made in a register.
+#[inline(always)]
+pub fn padded(mac: [u8; 6]) -> [u8; 8] {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0]).to_le_bytes()
 }
 
 /// What the Ethernet header alone says.
@@ -34,7 +43,14 @@ pub(super) fn untagged(header: &EthernetHeader) -> LinkLayer {
         L2Kind::Multicast
     };
     let (ethertype, l3_offset) = (header.ethertype.get(), ethernet::LEN as u16);
-    LinkLayer { kind, ethertype, vlan: [0; 2], vlan_count: 0, l3_offset }
+    LinkLayer {
+        kind,
+        dst_mac: padded(header.dst),
+        ethertype,
+        vlan: [0; 2],
+        vlan_count: 0,
+        l3_offset,
+    }
 }
 
 /// Reads the Ethernet header and up to two tags; `stripped` is the outermost, which the device took out of the bytes.
