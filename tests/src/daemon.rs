@@ -207,7 +207,17 @@ impl Daemon {
             });
         }
         self.process.signal("TERM");
-        Ok(self.process.finish(STOP)?.0)
+        let log = self.process.finish(STOP)?.0;
+        // What the daemon counts when nobody holds a frame any more.
+        if !log.contains("every frame is back in its pool")
+            || log.contains("frames did not come back")
+        {
+            return Err(LabError::Shape {
+                what: "the pool of frames at the end".into(),
+                text: crate::process::tail(&log, 4000),
+            });
+        }
+        Ok(log)
     }
 }
 
