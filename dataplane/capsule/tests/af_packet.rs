@@ -74,6 +74,16 @@ fn frames_and_tags_pass_both_ways() {
             stats.tx_packets == 3 && stats.tx_bytes >= 1514 + 220 && stats.rx_packets >= 2,
             "{stats:?}"
         );
+        // The carrier of the interface is followed, though the driver does not.
+        tool("ip link set capb down");
+        wait_for("link down", || !ports[0].link().up);
+        let mut burst = packet::Burst::new();
+        burst.push(frame(&pool, 60));
+        assert_eq!(io.tx(packet::PortIndex(0), &mut burst), 0);
+        tool("ip link set capb up");
+        wait_for("link up again", || ports[0].link().up);
+        assert_eq!(io.tx(packet::PortIndex(0), &mut burst), 1);
+        assert_same(&wire.receive(is_ours), &pattern(60));
         all_home(io, ports, &pools);
     }
     // The interface is still the kernel's.

@@ -6,7 +6,7 @@ mod common;
 use capsule::{Offload, Port, PortConfig};
 use common::{
     Wire, assert_same, bytes, eal, frame, io, is_ours, own_network, pattern, pools, receive, send,
-    tagged, veth, wait_for,
+    tagged, tool, veth, wait_for,
 };
 use packet::{Frame, FramePool, PacketIo};
 
@@ -51,6 +51,16 @@ fn software_does_what_the_device_lacks() {
         assert_same(&bytes(&got), &pattern(len));
     }
     drop(rest);
+
+    // The carrier of the interface is followed, though the driver does not.
+    tool("ip link set capb down");
+    wait_for("link down", || !ports[0].link().up);
+    let mut burst = packet::Burst::new();
+    burst.push(frame(&pool, 60));
+    assert_eq!(io.tx(packet::PortIndex(0), &mut burst), 0);
+    tool("ip link set capb up");
+    wait_for("link up again", || ports[0].link().up);
+    assert_eq!(io.tx(packet::PortIndex(0), &mut burst), 1);
 
     // The driver keeps what stands in the kernel's rings (2048 to fill, up to 2048 sent ones) even when it is closed: the
     // pool is not full again, but nothing is lost per frame.

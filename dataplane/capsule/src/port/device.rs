@@ -83,10 +83,10 @@ impl Device {
         }
     }
 
-    /// The kernel interface that the device stands on and that must be there: `iface=` of af_packet and af_xdp.
-    fn kernel_interface(&self) -> Option<&str> {
-        let on_kernel =
-            matches!(self.driver(), Some("net_af_packet" | "eth_af_packet" | "net_af_xdp"));
+    /// The kernel interface that the device stands on and that must be there: `iface=` of af_packet, af_xdp and pcap.
+    pub(crate) fn kernel_interface(&self) -> Option<&str> {
+        let on_kernel = ["net_af_packet", "eth_af_packet", "net_af_xdp", "net_pcap", "eth_pcap"]
+            .contains(&self.driver()?);
         on_kernel.then(|| self.arg("iface")).flatten()
     }
 

@@ -13,6 +13,7 @@
 
 mod capabilities;
 mod device;
+mod kernel_link;
 mod open;
 
 use std::{
@@ -28,6 +29,8 @@ use dpdk_sys as sys;
 
 pub use capabilities::{Capabilities, Offload, RssKey};
 pub use device::Device;
+
+use kernel_link::KernelLink;
 
 use crate::{
     eal::Started,
@@ -190,6 +193,8 @@ pub(crate) struct Shared {
     probed: bool,
     /// The socket it listens on.
     socket_path: Option<PathBuf>,
+    /// The interface that the device stands on.
+    kernel_link: Option<KernelLink>,
     /// Whether the link callback is registered.
     follows: bool,
     // Dropped after the device is closed (fields drop after `drop`): its rings hold the pool's mbufs.
@@ -341,7 +346,8 @@ impl Port {
         let result = unsafe { sys::rte_eth_link_get_nowait(self.shared.id, &raw mut link) };
         let up = result == 0
             && self.shared.started.load(Ordering::Acquire)
-            && u32::from(link.link_status()) == sys::RTE_ETH_LINK_UP;
+            && u32::from(link.link_status()) == sys::RTE_ETH_LINK_UP
+            && self.shared.kernel_link.as_ref().is_none_or(KernelLink::is_running);
         self.shared.link.set(up);
         Link {
             up,

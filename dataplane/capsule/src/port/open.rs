@@ -12,8 +12,8 @@ use std::{
 use dpdk_sys as sys;
 
 use super::{
-    Capabilities, Device, LinkCell, Offload, Port, PortConfig, RssKey, Shared, SoftwareTxCells,
-    capabilities, errno_text, log,
+    Capabilities, Device, KernelLink, LinkCell, Offload, Port, PortConfig, RssKey, Shared,
+    SoftwareTxCells, capabilities, errno_text, log,
 };
 use crate::{
     eal,
@@ -121,6 +121,15 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
         read.addr_bytes
     };
 
+    let kernel_link =
+        device.kernel_interface().map(KernelLink::new).transpose().map_err(|error| {
+            Error::Port {
+                port: config.name.clone(),
+                step: "watching its interface",
+                reason: error.to_string(),
+                log: String::new(),
+            }
+        })?;
     let link = Arc::new(LinkCell::default());
     let follows = follow(id, &link);
     guard.armed = false;
@@ -144,6 +153,7 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
         driver,
         probed,
         socket_path: device.listens_on(),
+        kernel_link,
         follows,
         _pool: pool,
         _started: started,
