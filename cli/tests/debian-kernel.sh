@@ -1,8 +1,8 @@
 #!/bin/bash
-# Runs the tests of cli/tests/mirror.rs on Debian's own kernel, in QEMU: other kernels keep silent about other things,
-# and not every kernel has VLAN devices. Needs qemu-system-x86, apt and a network; about two minutes without KVM.
+# Runs the tests of cli/tests/twin.rs and mirror.rs on Debian's own kernel, in QEMU: other kernels keep silent about other things,
+# and not every kernel has VLAN devices. Needs qemu-system-x86, apt and a network; some minutes without KVM.
 #
-#   cli/tests/debian-kernel.sh [words for the test program, as: --skip a_hundred_thousand]
+#   cli/tests/debian-kernel.sh [words for the test programs, as: vlans_on_a_twin]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,9 +15,9 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/debian-kernel.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 echo "building the tests"
-program=$(cargo test -p cli --test mirror --no-run --message-format=json 2>"$work/cargo.log" |
-    sed -n 's/.*"name":"mirror".*"executable":"\([^"]*\)".*/\1/p' | tail -1) || true
-[ -x "$program" ] || { cat "$work/cargo.log" >&2; exit 1; }
+mapfile -t programs < <(cargo test -p cli --test twin --test mirror --no-run --message-format=json 2>"$work/cargo.log" |
+    sed -n 's/.*"name":"\(twin\|mirror\)".*"executable":"\([^"]*\)".*/\2/p')
+[ "${#programs[@]}" = 2 ] || { cat "$work/cargo.log" >&2; exit 1; }
 
 echo "fetching Debian's kernel"
 kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -1)
@@ -26,15 +26,15 @@ kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/ *Depends: \(linux-imag
 for package in "$work"/*.deb; do dpkg-deb -x "$package" "$work/x"; done
 
 root=$work/root
-mkdir -p "$root"/{bin,proc,sys,dev,run,tmp,lib64,mod}
+mkdir -p "$root"/{bin,tests,proc,sys,dev,run,tmp,lib64,mod}
 busybox=$(find "$work/x" -name busybox -type f -perm -u+x | head -1)
 cp "$busybox" "$root/bin/busybox"
 for name in sh mount insmod poweroff mkdir uname; do ln -s busybox "$root/bin/$name"; done
 cp "$(readlink -f "$(command -v ip)")" "$root/bin/ip"
 cp "$(readlink -f "$(command -v ping)")" "$root/bin/ping"
-cp "$program" "$root/bin/mirror-test"
-strip "$root/bin/mirror-test"
-for library in $(ldd "$root/bin/ip" "$root/bin/ping" "$program" | grep -o '/lib[^ ]*' | sort -u); do
+cp "${programs[@]}" "$root/tests/"
+strip "$root"/tests/*
+for library in $(ldd "$root/bin/ip" "$root/bin/ping" "${programs[@]}" | grep -o '/lib[^ ]*' | sort -u); do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
 done
@@ -49,8 +49,11 @@ mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
 mkdir -p /run/netns
 for module in llc stp garp mrp 8021q veth tun; do insmod /mod/\$module.ko; done
 echo "kernel \$(uname -r)"
-mirror-test --nocapture --test-threads 1 ${*:---skip a_hundred_thousand}
-echo "exit status \$?"
+status=0
+for program in /tests/*; do
+    \$program --nocapture --test-threads 1 ${*:---skip a_hundred_thousand} || status=1
+done
+echo "exit status \$status"
 poweroff -f
 INIT
 chmod +x "$root/init"

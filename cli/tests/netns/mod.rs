@@ -1,4 +1,5 @@
 //! A network namespace per test, the tools that configure it, and this test in the place of workers and neighbours.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
