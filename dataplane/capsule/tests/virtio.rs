@@ -72,6 +72,22 @@ fn both_roles_survive_a_killed_peer() {
             std::fs::remove_file(&socket).unwrap(); // the killed peer's
         }
     }
+
+    // A peer that is there first, and tries to connect while the port still opens.
+    for attempt in 0..2 {
+        let mut peer = start_peer(&format!("net_vhost0,iface={socket},client=1"));
+        std::thread::sleep(Duration::from_millis(700 + 350 * attempt));
+        let ports = vec![open(&format!("net_virtio_user2,path={socket},server=1"), &pools)];
+        let mut io = io(&ports, &pools);
+        round_trips(&ports[0], &mut io, 10);
+        peer.kill().unwrap();
+        peer.wait().unwrap();
+        let mut peer = start_peer(&format!("net_vhost0,iface={socket},client=1"));
+        round_trips(&ports[0], &mut io, 11);
+        all_home(io, ports, &pools);
+        peer.kill().unwrap();
+        peer.wait().unwrap();
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
