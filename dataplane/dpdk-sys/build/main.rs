@@ -112,6 +112,10 @@ fn regenerate(_: &std::path::Path, _: &pkg_config::Library) -> Option<PathBuf> {
 #[cfg(feature = "regenerate")]
 fn regenerate(here: &std::path::Path, library: &pkg_config::Library) -> Option<PathBuf> {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    // What an earlier run left here must not pass for this one's.
+    for file in ["bindings.rs", "wrappers.c"] {
+        let _none_yet = std::fs::remove_file(out.join(file));
+    }
     if let Err(error) = generate::libclang() {
         println!(
             "cargo::warning=SKIPPED regenerating the DPDK bindings, libclang is absent (apt-get install libclang-dev): {error}"
