@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("twinwall: {error:#}");
+            // Our errors tell their cause themselves.
+            eprintln!("twinwall: {error}");
             ExitCode::FAILURE
         }
     }

@@ -376,3 +376,54 @@ fn a_file_that_cannot_be_read_says_so() {
     );
     assert!(line.contains("--config"), "{line}");
 }
+
+/// A file of the repository.
+fn repository(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[test]
+fn the_example_is_good_and_its_values_are_the_defaults() {
+    let example = repository("cli/twinwall.example.toml").replace("eth2", "eth0");
+    let loaded = parse(&example).unwrap();
+    assert!(loaded.report.lines().all(|line| line.contains("hugepages")), "{:?}", loaded.report);
+    let least = "[[port]]\nname = \"lan\"\ndevice = \"net_af_packet0,iface=eth1\"\n[[port]]\nname = \"wan\"\ndevice = \"net_af_packet1,iface=eth0\"\n";
+    let least = parse(least).unwrap();
+    let dataplane = |loaded: &Loaded| {
+        let d = &loaded.config.dataplane;
+        (d.idle, *d.hugepages.get_ref(), *d.memory.get_ref(), *d.mbufs.get_ref(), d.icmp_rate)
+    };
+    assert_eq!(dataplane(&loaded), dataplane(&least));
+    let port = |loaded: &Loaded| {
+        let p = &loaded.config.ports[0];
+        (*p.mtu.get_ref(), *p.rx_descriptors.get_ref(), *p.tx_descriptors.get_ref())
+    };
+    assert_eq!(port(&loaded), port(&least));
+    assert_eq!((&loaded.config.api, &loaded.config.log), (&least.config.api, &least.config.log));
+}
+
+#[test]
+fn every_key_is_documented_and_in_the_example() {
+    let (guide, example) = (repository("docs/config.md"), repository("cli/twinwall.example.toml"));
+    // An unknown key is answered with those that are known: so no list here can go stale.
+    for (section, sample) in [
+        ("[dataplane]", "[dataplane]\nzzzzzzzz = 1\n"),
+        ("[[port]]", "[[port]]\nzzzzzzzz = 1\n"),
+        ("[api]", "[api]\nzzzzzzzz = 1\n"),
+        ("[log]", "[log]\nzzzzzzzz = 1\n"),
+    ] {
+        let found = findings(sample);
+        let known = found.iter().find_map(|line| line.split("known here: ").nth(1)).unwrap();
+        let keys: Vec<&str> = known.split(", ").map(|key| key.trim_matches('`')).collect();
+        assert!(keys.len() >= 2, "{found:?}");
+        let chapter =
+            guide.split(&format!("## {section}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+        for key in keys {
+            assert!(
+                chapter.contains(&format!("`{key}`")),
+                "docs/config.md does not describe {key} of {section}"
+            );
+            assert!(example.contains(&format!("{key} = ")), "the example lacks {key} of {section}");
+        }
+    }
+}

@@ -178,7 +178,8 @@ impl Engine {
 
         let below = Below::quiet(loaded);
         let states = ports::states(loaded, &ports);
-        let taps = Taps::create(twin_specs(loaded, &ports, cores.len()))?;
+        let taps = Taps::create(twin_specs(loaded, &ports, cores.len()))
+            .map_err(|error| ports::blame_twin(loaded, error))?;
         let twin_indices = taps.indices();
         let waker = Arc::new(TwinWaker::new().map_err(system("make an eventfd"))?);
         let mut rib = Rib::new(states);

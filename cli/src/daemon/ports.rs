@@ -6,6 +6,8 @@ use packet::PortIndex;
 
 use crate::config::{self, Loaded, Mode, Report, Span};
 
+use crate::twin::TwinError;
+
 use super::error::DaemonError;
 
 /// What a frame has around its IP packet at most: an Ethernet header and two VLAN tags, in bytes.
@@ -79,6 +81,29 @@ fn blame(loaded: &Loaded, port: &config::Port, error: &Error) -> Report {
         ),
     };
     loaded.blame(span, error.to_string(), remedy)
+}
+
+/// The place of what is wrong with a twin's name; other errors as they are.
+pub(super) fn blame_twin(loaded: &Loaded, error: TwinError) -> DaemonError {
+    let (TwinError::NameTaken { name } | TwinError::BadName { name }) = &error else {
+        return error.into();
+    };
+    let Some(port) = loaded.config.ports.iter().find(|port| port.name.get_ref() == name) else {
+        return error.into();
+    };
+    let remedy =
+        format!("choose another name for the port, or remove what has it: ip link del {name}");
+    let what = match error {
+        TwinError::NameTaken { .. } => "is that of an interface that exists",
+        _ => "cannot be an interface's",
+    };
+    loaded
+        .blame(
+            port.name.span(),
+            format!("port name {name:?} {what}, so its twin cannot be made"),
+            remedy,
+        )
+        .into()
 }
 
 /// The ports as forwarding begins with them.

@@ -195,7 +195,8 @@ fn find_or_probe(device: &Device) -> Result<(u16, bool)> {
             None => Err(bad("its driver made no port of this name".into(), log)),
         };
     }
-    if log::tells_of_permission(&log) || result == -libc::EPERM || result == -libc::EACCES {
+    // Not EPERM: drivers return a plain -1 for anything, wrong arguments above all.
+    if log::tells_of_permission(&log) || result == -libc::EACCES {
         return Err(Error::NoPermission { what: format!("device \"{device}\""), log });
     }
     // A virtual device that no bus knows: its driver is not there. (rte_devargs_parse gives EFAULT)
@@ -212,6 +213,7 @@ fn find_or_probe(device: &Device) -> Result<(u16, bool)> {
         libc::ENODEV | libc::ENOENT | libc::EFAULT if device.is_pci() => {
             "there is no such PCI device, or no DPDK driver has it (bind it to vfio-pci: dpdk-devbind.py --bind=vfio-pci)".into()
         }
+        libc::EPERM => "the driver refused it without saying why: an argument that it does not know, most likely".into(),
         libc::EFAULT => "it is neither a PCI address nor a virtual device (net_…)".into(),
         errno => format!("the driver refused it: {}", errno_text(errno)),
     };
