@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //!
-//! [`VecFrame`] is a chain of [segments](Segment), each a buffer with headroom, shaped like a DPDK mbuf: the frame is one
+//! [`VecFrame`] is a chain of segments, each a buffer with headroom, shaped like a DPDK mbuf: the frame is one
 //! pointer, so moving it through bursts costs what moving an mbuf costs. [`VecPool`] holds a fixed number of segments;
 //! once it is made, taking and giving back frames touches the heap no more, and [`VecPool::outstanding`] shows a leak.
 //!

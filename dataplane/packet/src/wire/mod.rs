@@ -1,7 +1,7 @@
 //! The headers as they stand on the wire: unaligned, big-endian, one file per protocol.
 //!
 //! Each struct is a plain view (`#[repr(C)]`, alignment 1, its size asserted), so any bytes of that size are one: accessors
-//! cannot fail. Whether the values make sense is decided once, by [`crate::layers::parse`]. [`read`] and [`write`] move
+//! cannot fail. Whether the values make sense is decided once, by [`crate::layers::parse`]. [`read`] and [`write()`] move
 //! whole headers out of and into frames, across segments.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
