@@ -7,7 +7,7 @@ use tests::{
 };
 
 /// The client behind a virtio_user endpoint, our side `net_vhost…,client=1`; the server on a veth.
-fn vhost() -> Result<(Trio, Testpmd)> {
+pub(crate) fn vhost() -> Result<(Trio, Testpmd)> {
     let mut lab = Lab::new()?;
     let [client, router, server] = Trio::namespaces(&mut lab)?;
     let socket = lab.scratch().join("lan.sock");
