@@ -91,6 +91,15 @@ impl<F> Waiting<F> {
         true
     }
 
+    /// A neighbour for which packets wait and of which the kernel should be asked again at `now`: a question asked just before
+    /// the kernel forgot the neighbour was answered already, and the packet that came after would wait in vain.
+    pub fn next_to_ask(&mut self, now: Tick) -> Option<Key> {
+        let asked = &self.asked;
+        let due = |key: &Key| asked.get(key).is_none_or(|last| now.since(*last) >= ASK_AGAIN);
+        let key = *self.entries.keys().find(|key| due(key))?;
+        self.should_ask(key, now).then_some(key)
+    }
+
     /// Takes out the packets of one neighbour for which `ready` says yes; `None` when there is no such neighbour.
     pub fn take(
         &mut self,
@@ -169,6 +178,21 @@ mod tests {
         waiting.push(key(1), Waiter::Own(key(1).1, ()), Tick(5)).unwrap();
         assert!(waiting.take_expired(Tick(PATIENCE.as_nanos() as u64)).is_none());
         assert!(waiting.take_expired(Tick(PATIENCE.as_nanos() as u64 + 5)).is_some());
+    }
+
+    #[test]
+    fn the_kernel_is_asked_again_while_packets_wait() {
+        let mut waiting = Waiting::<u8>::new();
+        // Asked for a packet that went its way; the neighbour was forgotten, and another packet came.
+        assert!(waiting.should_ask(key(1), Tick(0)));
+        assert!(!waiting.should_ask(key(1), Tick(500_000_000)));
+        waiting.push(key(1), Waiter::Received(PortIndex(0), 1), Tick(500_000_000)).unwrap();
+        assert_eq!(waiting.next_to_ask(Tick(900_000_000)), None);
+        assert_eq!(waiting.next_to_ask(Tick(1_000_000_000)), Some(key(1)));
+        assert_eq!(waiting.next_to_ask(Tick(1_000_000_001)), None);
+        // Nobody waits any more: nobody asks.
+        waiting.take(|_| true).unwrap();
+        assert_eq!(waiting.next_to_ask(Tick(9_000_000_000)), None);
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     fn keep_house(&mut self, now: Tick) {
+        self.local.ask_again(now);
         while let Some(waiters) = self.local.waiting.take_expired(now) {
             let tables = self.tables.clone();
             self.local.give_up(&tables, waiters, now);
@@ -383,9 +384,20 @@ impl<Io: PacketIo> Local<Io> {
 
     fn ask(&mut self, key: crate::neigh::Key, now: Tick) {
         if self.waiting.should_ask(key, now) {
-            // A full queue loses the question; it is asked again in a second.
-            let _ = self.link.up.try_send(FromWorker::Resolve { iface: key.0, addr: key.1 });
+            self.put_question(key);
         }
+    }
+
+    /// Asks again about neighbours for which packets wait.
+    fn ask_again(&mut self, now: Tick) {
+        while let Some(key) = self.waiting.next_to_ask(now) {
+            self.put_question(key);
+        }
+    }
+
+    fn put_question(&mut self, key: crate::neigh::Key) {
+        // A full queue loses the question; it is asked again in a second.
+        let _ = self.link.up.try_send(FromWorker::Resolve { iface: key.0, addr: key.1 });
     }
 
     /// Ends packets whose neighbour did not answer.
