@@ -280,3 +280,30 @@ fn errors_are_limited_to_the_rate() -> Result {
     assert!(trio.daemon.drops("no_route")? >= 200, "all are counted, told or not");
     trio.daemon.stop().map(|_| ())
 }
+
+#[test]
+fn a_link_that_goes_down_and_up_is_followed() -> Result {
+    let trio = af_packet()?;
+    // The port and its twin's carrier say the same.
+    let wait_for_link = |up: bool| {
+        wait_until(
+            if up { "the link to be up" } else { "the link to be down" },
+            Duration::from_secs(10),
+            || {
+                let ports = trio.daemon.json("ports")?;
+                let port =
+                    ports.pointer("/ports/0/up").and_then(serde_json::Value::as_bool) == Some(true);
+                let carrier = !trio.router.sh("ip link show lan")?.has("NO-CARRIER");
+                Ok(port == up && carrier == up)
+            },
+        )
+    };
+    wait_for_link(true)?;
+    trio.client.sh("ip link set eth0 down")?;
+    wait_for_link(false)?;
+    trio.client.sh("ip link set eth0 up")?;
+    wait_for_link(true)?;
+    Trio::address_client(&trio.client)?;
+    trio.wait_for_paths()?;
+    trio.daemon.stop().map(|_| ())
+}
