@@ -17,8 +17,8 @@ demo: ## See it work: client - twinwall - server in network namespaces, with pin
 test: ## Run every test, those in network namespaces too (root); T=name runs the tests whose name contains it
 	@tests/bin/setup test && tests/bin/test $(T)
 
-fuzz: ## Fuzz the parsers for a bounded time (needs a nightly toolchain)
-	@tests/bin/setup run && dataplane/packet/fuzz/run.sh
+fuzz: ## Fuzz the parsers for a bounded time; S=60 for a minute each
+	@tests/bin/setup fuzz && tests/bin/fuzz $(S)
 
 bench: ## Run the benchmarks
 	@tests/bin/setup test && tests/bin/bench
