@@ -35,7 +35,6 @@ use super::below::Below;
 use super::control::{Control, ControlThread, Duties, Rope, icmp_share};
 use super::error::DaemonError;
 use super::ports;
-use super::runtime_folder::RuntimeFolder;
 
 /// Frames that each worker keeps at hand without asking the pool.
 const POOL_CACHE: u32 = 256;
@@ -93,10 +92,8 @@ pub(super) struct Engine {
     workers: usize,
     /// Restored when all else is gone.
     _below: Below,
-    /// DPDK ends when nobody uses it any more.
+    /// Last: DPDK ends when nobody uses it any more.
     _eal: Eal,
-    /// Last: what DPDK leaves.
-    _folder: RuntimeFolder,
 }
 
 /// The twin thread's bell, for workers to ring.
@@ -137,6 +134,7 @@ fn eal_config(loaded: &Loaded) -> EalConfig {
             (_, true) => capsule::Hugepages::Auto,
         },
         pci: pci.collect(),
+        file_prefix: Some(format!("twinwall-{}", std::process::id())),
         extra_args: dataplane.eal_args.iter().map(|arg| arg.get_ref().clone()).collect(),
         log_level: match loaded.config.log.level {
             "error" => LogLevel::Error,
@@ -160,11 +158,7 @@ impl Engine {
     ) -> Result<Self, DaemonError> {
         let origin = Instant::now();
         let dataplane = &loaded.config.dataplane;
-        let folder = RuntimeFolder::new();
-        let eal = Eal::start(&EalConfig {
-            file_prefix: Some(folder.prefix().into()),
-            ..eal_config(loaded)
-        })?;
+        let eal = Eal::start(&eal_config(loaded))?;
         eal.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let pools = MbufPools::new("twinwall", *dataplane.mbufs.get_ref(), POOL_CACHE);
         let ports = ports::open(loaded, &pools, rss_key(dataplane.rss_key))?;
@@ -229,7 +223,6 @@ impl Engine {
             workers: cores.len(),
             _below: below,
             _eal: eal,
-            _folder: folder,
         };
         let idle = match dataplane.idle {
             Idle::Poll => IdlePolicy::Poll,

@@ -27,7 +27,6 @@ mod error;
 mod logging;
 mod ports;
 mod reload;
-mod runtime_folder;
 mod snapshots;
 
 use std::io::IsTerminal;
