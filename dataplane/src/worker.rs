@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use packet::{BURST, Burst, DropReason, Frame, FramePool, L3, PacketIo, PortIndex};
+use packet::{BURST, Burst, DropReason, Frame, FramePool, L3, PacketIo, PortIndex, Unsendable};
 
 use crate::control::{FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
 use crate::icmp;
@@ -442,11 +442,18 @@ impl<Io: PacketIo> Local<Io> {
             if burst.is_empty() {
                 return;
             }
+            let frames = burst.len();
             let before: u64 = burst.iter().map(|frame| frame.len() as u64).sum();
             let sent = self.io.tx(port, burst);
             let after: u64 = burst.iter().map(|frame| frame.len() as u64).sum();
+            let mut lost = Unsendable::default();
+            if sent + burst.len() < frames {
+                lost = self.io.unsendable(port);
+                stats.drop(DropReason::TxTooLong, lost.too_long);
+                stats.drop(DropReason::NoMemory, lost.no_memory);
+            }
             stats.tx_packets.add(sent as u64);
-            stats.tx_bytes.add(before - after);
+            stats.tx_bytes.add((before - after).saturating_sub(lost.bytes));
         }
         if !burst.is_empty() {
             stats.drop(DropReason::TxFull, burst.len() as u64);

@@ -221,6 +221,19 @@ fn a_full_or_dead_port_drops_after_one_retry() {
 }
 
 #[test]
+fn what_the_device_cannot_send_is_counted_as_that() {
+    let mut node = Node::new();
+    node.worker.io().set_tx_longest(WAN, 200);
+    node.receive(LAN, &udp4("10.0.2.2", 64, &[0; 300]));
+    node.receive(LAN, &udp4("10.0.2.2", 64, b"short"));
+    assert_eq!(node.drops(WAN, DropReason::TxTooLong), 1, "{:?}", node.all_drops());
+    let stats = node.handle.stats.clone();
+    let wan = stats.port(WAN).unwrap();
+    assert_eq!((wan.tx_packets.get(), wan.tx_bytes.get()), (1, 42 + 5));
+    node.end();
+}
+
+#[test]
 fn a_pool_without_frames_loses_answers_not_the_worker() {
     let mut node = Node::new();
     let frame = node.pool.frame(&udp4("10.0.2.2", 64, &[7; 3000])).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use packet::{Burst, PacketIo, PortIndex};
+use packet::{Burst, PacketIo, PortIndex, Unsendable};
 
 use crate::{
     affinity,
@@ -94,6 +94,11 @@ impl PacketIo for PortIo {
     #[inline]
     fn tx(&mut self, port: PortIndex, burst: &mut Burst<Mbuf>) -> usize {
         self.queues.get_mut(usize::from(port.0)).map_or(0, |queue| queue.tx(burst))
+    }
+
+    fn unsendable(&mut self, port: PortIndex) -> Unsendable {
+        let queue = self.queues.get_mut(usize::from(port.0));
+        queue.map(PortQueue::take_unsendable).unwrap_or_default()
     }
 
     #[inline]

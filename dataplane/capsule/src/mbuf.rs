@@ -76,6 +76,18 @@ impl Mbuf {
         (get!(self.ol_flags) & sys::RTE_MBUF_F_TX_VLAN != 0).then_some(get!(self.vlan_tci))
     }
 
+    /// Has the first bytes fetched into the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let bytes = self.head().as_ptr();
+            // SAFETY: a prefetch reads nothing as far as the program can tell, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.cast()) };
+        }
+    }
+
     /// The last segment. The pointer is valid as long as the frame is.
     fn last(&self) -> *mut sys::rte_mbuf {
         let mut segment = self.as_ptr();

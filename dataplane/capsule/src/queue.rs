@@ -14,7 +14,7 @@ use std::{
 };
 
 use dpdk_sys as sys;
-use packet::{Burst, Frame};
+use packet::{Burst, Frame, Unsendable};
 
 use crate::{
     mbuf::Mbuf,
@@ -92,6 +92,8 @@ pub struct PortQueue {
     chains: bool,
     /// It lacks one of them: look at each frame before sending.
     software: bool,
+    /// What was dropped here since it was last asked for.
+    unsendable: Unsendable,
     pool: MbufPool,
 }
 
@@ -109,6 +111,7 @@ impl PortQueue {
             inserts,
             chains,
             software: !inserts || !chains,
+            unsendable: Unsendable::default(),
             shared,
             pool,
         }
@@ -120,6 +123,11 @@ impl PortQueue {
         self.shared.link.is_up()
     }
 
+    /// What sending dropped since the last call.
+    pub(crate) fn take_unsendable(&mut self) -> Unsendable {
+        std::mem::take(&mut self.unsendable)
+    }
+
     /// Whether a frame asks for something that the device lacks.
     #[inline(always)]
     fn needs_software(&self, frame: &Mbuf) -> bool {
@@ -128,12 +136,11 @@ impl PortQueue {
 
     /// Does what the device cannot, keeping the order; frames that cannot be sent are dropped and counted.
     #[cold]
-    fn prepare(&self, burst: &mut Burst<Mbuf>) {
+    fn prepare(&mut self, burst: &mut Burst<Mbuf>) {
         burst.retain(|frame| !self.needs_software(frame) || self.prepare_one(frame));
     }
 
-    fn prepare_one(&self, frame: &mut Mbuf) -> bool {
-        let cells = &self.shared.software;
+    fn prepare_one(&mut self, frame: &mut Mbuf) -> bool {
         if let Some(tci) = frame.tx_vlan()
             && !self.inserts
         {
@@ -143,7 +150,7 @@ impl PortQueue {
             front[12..14].copy_from_slice(&[0x81, 0x00]); // IEEE 802.1Q
             front[14..].copy_from_slice(&tci.to_be_bytes());
             frame.set_tx_vlan(None);
-            cells.vlan_inserted.fetch_add(1, Ordering::Relaxed);
+            self.shared.software.vlan_inserted.fetch_add(1, Ordering::Relaxed);
             if frame.prepend(4) {
                 frame.write(0, front);
             } else {
@@ -154,14 +161,16 @@ impl PortQueue {
             if !self.replace(frame, &[], 0) {
                 return false;
             }
-            cells.linearised.fetch_add(1, Ordering::Relaxed);
+            self.shared.software.linearised.fetch_add(1, Ordering::Relaxed);
         }
         true
     }
 
     /// Puts a copy in one segment in the frame's place: `front`, then the frame's bytes from `skip` on.
-    fn replace(&self, frame: &mut Mbuf, front: &[u8], skip: usize) -> bool {
+    fn replace(&mut self, frame: &mut Mbuf, front: &[u8], skip: usize) -> bool {
         if frame.len() + front.len() - skip > SEGMENT {
+            self.unsendable.too_long += 1;
+            self.unsendable.bytes += frame.len() as u64;
             self.shared.software.too_long.fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -171,6 +180,8 @@ impl PortQueue {
                 true
             }
             None => {
+                self.unsendable.no_memory += 1;
+                self.unsendable.bytes += frame.len() as u64;
                 self.shared.software.no_memory.fetch_add(1, Ordering::Relaxed);
                 false
             }
@@ -191,12 +202,15 @@ impl PacketRx for PortQueue {
         let room = into.remaining_capacity();
         // SAFETY: the port is started while queues are out, and this one is ours alone; `Mbuf` is a pointer, and the burst's
         // free room holds `room` of them; what came is ours.
-        unsafe {
+        let got = unsafe {
             let place = into.as_mut_ptr().add(into.len()).cast::<*mut sys::rte_mbuf>();
             let got = usize::from(sys::rx_burst(self.shared.id, queue, place, room as u16));
             into.set_len(into.len() + got);
             got
-        }
+        };
+        // The parse begins with these bytes; by the time it comes to the last of them they are here.
+        into.iter().for_each(Mbuf::prefetch);
+        got
     }
 }
 

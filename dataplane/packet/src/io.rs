@@ -17,6 +17,17 @@ pub type Burst<F> = ArrayVec<F, BURST>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortIndex(pub u16);
 
+/// Frames that a transmit queue had to drop by itself: its device can't send them as they are, and software could not help.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsendable {
+    /// Longer than what the device takes in one segment.
+    pub too_long: u64,
+    /// No frame was free to copy into.
+    pub no_memory: u64,
+    /// The bytes of both.
+    pub bytes: u64,
+}
+
 /// A worker's receive and transmit queues on every port.
 pub trait PacketIo {
     /// What is received and sent.
@@ -30,6 +41,11 @@ pub trait PacketIo {
     /// Sends from the front of `burst` on this worker's queue of `port`; what the device did not take stays in `burst`.
     /// Returns how many were taken.
     fn tx(&mut self, port: PortIndex, burst: &mut Burst<Self::Frame>) -> usize;
+
+    /// What [`tx`](Self::tx) on `port` dropped by itself since the last call: frames neither taken nor left in the burst.
+    fn unsendable(&mut self, _port: PortIndex) -> Unsendable {
+        Unsendable::default()
+    }
 
     /// Frees a whole burst at once, leaving it empty.
     fn free(&mut self, burst: &mut Burst<Self::Frame>);

@@ -17,7 +17,7 @@ pub mod wire;
 
 pub use drop::DropReason;
 pub use frame::{ChecksumStatus, Frame, FramePool, RxMeta};
-pub use io::{BURST, Burst, PacketIo, PortIndex};
+pub use io::{BURST, Burst, PacketIo, PortIndex, Unsendable};
 pub use key::FlowKey;
 pub use layers::{FragmentPart, L2Kind, L3, L4, Layers, LinkLayer};
 pub use toeplitz::{SymmetricToeplitz, Toeplitz};

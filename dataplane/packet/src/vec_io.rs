@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::frame::FramePool;
-use crate::io::{Burst, PacketIo, PortIndex};
+use crate::frame::{Frame, FramePool};
+use crate::io::{Burst, PacketIo, PortIndex, Unsendable};
 use crate::vec_frame::{VecFrame, VecPool};
 
 /// What one port of a [`VecIo`] has seen, in frames.
@@ -27,6 +27,8 @@ struct VecPort {
     rx: VecDeque<VecFrame>,
     tx: Vec<VecFrame>,
     tx_capacity: usize,
+    tx_longest: usize,
+    unsendable: Unsendable,
     counts: VecPortCounts,
 }
 
@@ -47,6 +49,8 @@ impl VecIo {
                 rx: VecDeque::with_capacity(room),
                 tx: Vec::with_capacity(room),
                 tx_capacity: room,
+                tx_longest: usize::MAX,
+                unsendable: Unsendable::default(),
                 counts: VecPortCounts::default(),
             })
             .collect();
@@ -82,6 +86,13 @@ impl VecIo {
         }
     }
 
+    /// From now on the port cannot send frames longer than `longest` bytes, and drops them, as a device without segments.
+    pub fn set_tx_longest(&mut self, port: PortIndex, longest: usize) {
+        if let Some(port) = self.ports.get_mut(usize::from(port.0)) {
+            port.tx_longest = longest;
+        }
+    }
+
     /// The port's counts; zeros for a port that is not there.
     pub fn counts(&self, port: PortIndex) -> VecPortCounts {
         self.ports.get(usize::from(port.0)).map_or_else(VecPortCounts::default, |port| port.counts)
@@ -110,12 +121,24 @@ impl PacketIo for VecIo {
         if burst.is_empty() {
             return 0;
         }
+        let (longest, lost) = (port.tx_longest, &mut port.unsendable);
+        burst.retain(|frame| {
+            let fits = frame.len() <= longest;
+            lost.too_long += u64::from(!fits);
+            lost.bytes += if fits { 0 } else { frame.len() as u64 };
+            fits
+        });
         let n = port.tx_capacity.saturating_sub(port.tx.len()).min(burst.len());
         port.tx.extend(burst.drain(..n));
         port.counts.tx += n as u64;
         port.counts.tx_refused += burst.len() as u64;
         port.counts.tx_calls += 1;
         n
+    }
+
+    fn unsendable(&mut self, port: PortIndex) -> Unsendable {
+        let port = self.ports.get_mut(usize::from(port.0));
+        port.map(|port| std::mem::take(&mut port.unsendable)).unwrap_or_default()
     }
 
     fn free(&mut self, burst: &mut Burst<VecFrame>) {
@@ -145,7 +168,6 @@ impl VecIo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
     use crate::io::BURST;
 
     const PORT: PortIndex = PortIndex(0);
