@@ -18,6 +18,7 @@ use crate::wire::{self, ethernet, vlan};
 mod ip4;
 mod ip6;
 mod link;
+mod plain;
 mod source;
 mod transport;
 
@@ -157,10 +158,19 @@ pub fn parse<F: Frame>(frame: &F) -> Result<Layers, DropReason> {
 /// As [`parse`].
 #[inline(always)]
 pub fn parse_into<F: Frame>(frame: &F, layers: &mut Layers) -> Result<(), DropReason> {
-    match parse_from(Plain(frame.head()), frame.len(), frame.rx_meta()) {
-        Ok(found) => *layers = found,
-        Err(_) => *layers = parse_whole(frame)?,
+    if plain::plain4(frame.head(), frame.len(), frame.rx_meta(), layers) {
+        return Ok(());
     }
+    parse_rest(frame, layers)
+}
+
+/// IPv6 has its plain way too; whatever is left takes the whole.
+#[inline(never)]
+fn parse_rest<F: Frame>(frame: &F, layers: &mut Layers) -> Result<(), DropReason> {
+    *layers = match parse_from(Plain(frame.head()), frame.len(), frame.rx_meta()) {
+        Ok(found) => found,
+        Err(_) => parse_whole(frame)?,
+    };
     Ok(())
 }
 
@@ -192,7 +202,6 @@ fn parse_from<S: Source>(source: S, len: usize, meta: RxMeta) -> Result<Layers, 
         let l2 = link::untagged(&header);
         return match l2.ethertype {
             _ if meta.vlan_tci.is_some() => Err(NOT_PLAIN),
-            ethernet::IPV4 => ip4::ipv4(source, l2, len, meta),
             ethernet::IPV6 => ip6::ipv6(source, l2, len, meta),
             _ => Err(NOT_PLAIN),
         };

@@ -137,13 +137,13 @@ fn check_fragment(
 
 /// Not of 0/8, 127/8, or 224/4 and above.
 #[inline(always)]
-fn ordinary_source(src: [u8; 4]) -> bool {
+pub(super) const fn ordinary_source(src: [u8; 4]) -> bool {
     src[0].wrapping_sub(1) < 126 || src[0] ^ 0x80 < 96
 }
 
 /// Not of 0/8, 127/8, or 240/4.
 #[inline(always)]
-fn ordinary_destination(dst: [u8; 4]) -> bool {
+pub(super) const fn ordinary_destination(dst: [u8; 4]) -> bool {
     dst[0].wrapping_sub(1) < 126 || dst[0] ^ 0x80 < 112
 }
 
