@@ -1,6 +1,7 @@
 //! The daemon under test: its configuration file, its process, its commands.
 
 use crate::{Lab, LabError, Netns, Output, Process, Result, Wire, process::unique, wait_until};
+use rustix::process::Signal;
 use std::{
     fmt::Write as _,
     fs,
@@ -220,7 +221,7 @@ impl Daemon {
                 output: crate::process::tail(&self.process.output(), 4000),
             });
         }
-        self.process.signal("TERM");
+        self.process.signal(Signal::TERM);
         let log = self.process.finish(STOP)?.0;
         match self.missing(&log) {
             Some(missing) if missing <= self.kept => {}

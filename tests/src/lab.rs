@@ -192,7 +192,9 @@ fn delete(name: &str) {
     };
     if let Ok(output) = quiet("ip", &["netns", "pids", name]) {
         for pid in String::from_utf8_lossy(&output.stdout).split_whitespace() {
-            let _ = quiet("kill", &["-KILL", pid]);
+            if let Ok(pid) = pid.parse() {
+                crate::process::send(pid, rustix::process::Signal::KILL);
+            }
         }
     }
     let _ = quiet("ip", &["netns", "del", name]);

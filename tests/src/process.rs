@@ -4,6 +4,7 @@
 //! killed with no chance to clean up. Output goes to files, never to pipes: a full pipe cannot block anybody.
 
 use crate::{LabError, Result};
+use rustix::process::Signal;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -28,6 +29,14 @@ impl Output {
     /// Whether the text has `needle` in it.
     pub fn has(&self, needle: &str) -> bool {
         self.0.contains(needle)
+    }
+}
+
+/// Sends a signal to a process. One that ended meanwhile is no error: nobody else gets its id before it is waited for. By
+/// system call, for a bare Debian has no `kill`.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
     }
 }
 
@@ -80,15 +89,10 @@ impl Process {
         self.status.is_none()
     }
 
-    /// Sends a signal by its name: `TERM`, `HUP`, `KILL`.
-    pub fn signal(&mut self, name: &str) {
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {
-            // A process that ended between the check and the signal is no error: nobody else gets its id before we wait for it.
-            let _ = Command::new("kill")
-                .arg(format!("-{name}"))
-                .arg(self.pid().to_string())
-                .stderr(Stdio::null())
-                .status();
+            send(self.pid(), signal);
         }
     }
 

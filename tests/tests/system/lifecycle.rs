@@ -1,6 +1,7 @@
 //! Started, watched, reconfigured and stopped as an operator would; and what it says when it cannot start.
 
 use crate::Result;
+use rustix::process::Signal;
 use std::{fs, path::PathBuf, time::Duration};
 use tests::{
     Daemon, Ends, Lab, LabError, Netns, PortKind, Settings, Trio, Wire, addresses::SERVER,
@@ -73,11 +74,11 @@ fn sighup_reads_again_what_can_change() -> Result {
     let path = trio.daemon.config_file().to_owned();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("icmp_rate = 7", "icmp_rate = 8")).unwrap();
-    trio.daemon.process().signal("HUP");
+    trio.daemon.process().signal(Signal::HUP);
     wait_until("the new rate", Duration::from_secs(5), || Ok(rate(&trio.daemon)? == Some(8)))?;
     // A file that became wrong changes nothing, and stops nobody.
     fs::write(&path, "[dataplane]\ncores = \"many\"\n").unwrap();
-    trio.daemon.process().signal("HUP");
+    trio.daemon.process().signal(Signal::HUP);
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(rate(&trio.daemon)?, Some(8));
     trio.client.sh(&format!("ping -n -c 3 -i 0.1 -W 2 {SERVER}"))?;
