@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //!
-//! [`read`] turns text into a [`Config`], filling in defaults, and reports what is malformed in itself. What contradicts
+//! `read` turns text into a [`Config`], filling in defaults, and reports what is malformed in itself. What contradicts
 //! something else in the file is found by `check`, what the machine cannot give by `host`.
 
 use std::net::SocketAddr;

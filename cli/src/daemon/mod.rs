@@ -12,8 +12,8 @@
 //!
 //! # Life cycle
 //!
-//! [`run`]: configuration → API socket (a second daemon ends here) → [`Engine::start`] (DPDK, pool, ports, twins, workers,
-//! mirror) → serve until SIGTERM or SIGINT → stop serving → [`Engine::stop`] (drain, close, count) → the socket goes last.
+//! [`run`]: configuration → API socket (a second daemon ends here) → `Engine::start` (DPDK, pool, ports, twins, workers,
+//! mirror) → serve until SIGTERM or SIGINT → stop serving → `Engine::stop` (drain, close, count) → the socket goes last.
 //! SIGHUP reads the configuration again (`reload`).
 //!
 //! # Who may touch what

@@ -8,7 +8,7 @@
 //!     └── Resolver: "resolve this neighbour" (RTM_NEWNEIGH with NTF_USE)
 //! ```
 //!
-//! [`translate`](translate::translate) is a pure function; the model holds what is known beside what was told and says
+//! `translate` is a pure function; the model holds what is known beside what was told and says
 //! the difference; `follow` is the thread that reads, waits for the end of a burst, and dumps again when there is doubt:
 //! after an overrun of the socket, and where the kernel changes routes without saying so (a link that goes down or comes
 //! up, an IPv4 address that comes or goes, a nexthop object that goes). A dump is compared with what was told, so tables do not flap.
