@@ -63,13 +63,47 @@ pub fn two_ports() -> Rib {
 
 /// A route to `prefix/len` by the `n`th gateway.
 pub fn route(rib: &mut Rib, addr: IpAddr, len: u8, n: usize) {
-    let via = station(TX, 2 + (n % GATEWAYS) as u8, addr.is_ipv6());
+    route_by(rib, TX, addr, len, n);
+}
+
+/// One routed port with this MAC address, which its stations have as well: what is sent comes back to us.
+pub fn loopback(mac: [u8; 6]) -> Rib {
+    let state = PortState { mode: PortMode::Routed, up: true, max_frame: 1518, vlan_insert: false };
+    let mut rib = Rib::new(vec![state]);
+    let (name, port) = ("loop".into(), Some(PortIndex(0)));
+    rib.apply(Change::Iface(Iface {
+        index: RX,
+        name,
+        port,
+        vlan: Default::default(),
+        mac,
+        mtu: 1500,
+        up: true,
+    }));
+    rib.apply(Change::Address {
+        iface: RX,
+        prefix: Prefix { addr: station(RX, 1, false), len: 24 },
+    });
+    for n in 0..GATEWAYS {
+        let addr = station(RX, 2 + n as u8, false);
+        rib.apply(Change::Neighbour { iface: RX, addr, state: NeighbourState::Reachable(mac) });
+    }
+    rib
+}
+
+/// A route of [`loopback`]'s.
+pub fn loopback_route(rib: &mut Rib, addr: IpAddr, len: u8, n: usize) {
+    route_by(rib, RX, addr, len, n);
+}
+
+fn route_by(rib: &mut Rib, iface: IfIndex, addr: IpAddr, len: u8, n: usize) {
+    let via = station(iface, 2 + (n % GATEWAYS) as u8, addr.is_ipv6());
     rib.apply(Change::Route(Route {
         table: RouteTable::Main,
         prefix: Prefix { addr, len },
         metric: 0,
         kind: RouteKind::Unicast,
-        next_hops: vec![NextHop { iface: TX, via: Some(via), weight: 1 }],
+        next_hops: vec![NextHop { iface, via: Some(via), weight: 1 }],
         mtu: None,
     }));
 }
