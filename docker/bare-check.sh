@@ -6,6 +6,7 @@
 #
 # The container has only git, make and the certificates that a clone needs. Its capabilities, and why:
 #   NET_ADMIN, NET_RAW   interfaces, TAPs, packet sockets          SYS_ADMIN   making network namespaces; af_xdp
+#   systempaths=unconfined: /proc/sys is writable, where some tests set what they need in their own namespaces
 #   IPC_LOCK, SYS_NICE   DPDK's memory                             /dev/net/tun  the kernel twins
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,7 +42,7 @@ git clone --quiet --bare . "$scratch/twinwall.git"
 docker run -d --name $name -v /root -e HOME=/root -v "$scratch/twinwall.git:/twinwall.git:ro" \
     -v /etc/ssl/certs/ca-certificates.crt:/host-ca.crt:ro -e CARGO_HTTP_CAINFO=/host-ca.crt \
     --cap-add NET_ADMIN --cap-add NET_RAW --cap-add IPC_LOCK --cap-add SYS_NICE --cap-add SYS_ADMIN \
-    --device /dev/net/tun $image sleep infinity >/dev/null
+    --device /dev/net/tun --security-opt systempaths=unconfined $image sleep infinity >/dev/null
 
 # typed COMMAND: runs it in the container as a person would type it.
 typed() {
