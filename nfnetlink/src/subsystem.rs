@@ -1,0 +1,145 @@
+//! What answers requests: a [`Subsystem`] for each of netfilter's ids, registered with the server.
+//!
+//! # Life cycle of a request
+//!
+//! The server hands over single requests, the starts of dumps, and batches: `begin`, `apply` for each message, then
+//! `commit` or `abort`. It writes acknowledgements and errors itself; a handler writes answers into [`Reply`] and gives
+//! events to [`Events`]. Everything runs on the server's one thread, so a subsystem needs no lock.
+
+use crate::attr::Writer;
+use crate::error::{Errno, Error, Result};
+use crate::message::{Header, Message, NfGen};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Unique among all clients since the server's start.
+    pub id: u64,
+    /// The netlink port id that the client's socket is bound to.
+    pub port_id: u32,
+    /// The user, by the socket's peer credentials.
+    pub uid: u32,
+    /// The process, by the socket's peer credentials.
+    pub pid: u32,
+}
+
+/// Where answers to the sender go.
+pub struct Reply<'a> {
+    /// The datagram being written.
+    pub out: &'a mut Writer,
+    /// The request's header, for sequence numbers.
+    pub to: Header,
+    /// The sender.
+    pub client: Client,
+}
+
+impl Reply<'_> {
+    /// Writes one answer: a message `kind` (subsystem and command) with the request's number.
+    pub fn message(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        nfgen: NfGen,
+        inside: impl FnOnce(&mut Writer),
+    ) {
+        let header = Header { len: 0, kind, flags, seq: self.to.seq, pid: self.client.port_id };
+        self.out.message(header, nfgen, inside);
+    }
+}
+
+/// Events of a commit, or of the dataplane: each is one datagram for a multicast group.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// Group (`NFNLGRP_…`) and datagram, in order. A datagram holds one or more messages.
+    pub queue: Vec<Event>,
+}
+
+/// One datagram for a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The group: `NFNLGRP_…`.
+    pub group: u32,
+    /// The messages.
+    pub datagram: Vec<u8>,
+    /// The client that caused it and asked for an echo (`NLM_F_ECHO`): it gets the datagram whatever groups it is in.
+    pub echo: Option<u64>,
+}
+
+/// A dump in progress: it holds its own snapshot, or a place to go on from.
+pub trait Dump: Send {
+    /// Writes one datagram's worth of whole messages, with the sequence number, port id and flags of `header` (which has
+    /// `NLM_F_MULTI`, and `NLM_F_DUMP_INTR` where the generation moved). At most about `room` bytes; at least one message.
+    /// False when nothing is left, then nothing was written.
+    fn next(&mut self, header: Header, room: usize, out: &mut Writer) -> bool;
+}
+
+/// What answers the messages of one subsystem id.
+pub trait Subsystem: Send {
+    /// The id: `NFNL_SUBSYS_…`.
+    fn id(&self) -> u8;
+
+    /// Counts commits: a dump during which it moves is marked as interrupted. 0 where nothing is counted.
+    fn generation(&self) -> u32 {
+        0
+    }
+
+    /// Answers a request that is no dump and stands in no batch.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that goes to the sender.
+    fn request(
+        &mut self,
+        message: &Message<'_>,
+        reply: &mut Reply<'_>,
+        events: &mut Events,
+    ) -> Result<()>;
+
+    /// Starts a dump.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that goes to the sender.
+    fn dump(&mut self, message: &Message<'_>, client: Client) -> Result<Box<dyn Dump>>;
+
+    /// A batch begins; `generation` is the one that the sender built it on, where it says so.
+    ///
+    /// # Errors
+    ///
+    /// `ERESTART` where that is not the current one; `EOPNOTSUPP` where the subsystem takes no batches.
+    fn begin(&mut self, _generation: Option<u32>, _client: Client) -> Result<()> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// One message of a batch. Called for the messages behind a refused one, too, so that all refusals are told.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; the batch will be aborted.
+    fn apply(&mut self, _message: &Message<'_>, _client: Client) -> Result<()> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// Makes all of it happen. When this returns, every worker runs it.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the whole, after which nothing has changed.
+    fn commit(&mut self, _client: Client, _events: &mut Events) -> Result<()> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// Forgets the batch; nothing has changed.
+    fn abort(&mut self) {}
+
+    /// A client is gone: what it owned goes too.
+    fn disconnected(&mut self, _client: Client, _events: &mut Events) {}
+
+    /// Called now and then (about once a second) and at a wake-up, for what time brings: expiry.
+    fn tick(&mut self, _events: &mut Events) {}
+}
+
+/// A refusal of a command that the subsystem does not know, as the kernel gives it.
+pub fn unknown_command() -> Error {
+    Errno::EINVAL.into()
+}
