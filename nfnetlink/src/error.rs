@@ -41,6 +41,7 @@ errnos! {
     EBADMSG = 74, "Bad message.";
     EOVERFLOW = 75, "Too large for the type.";
     ERESTART = 85, "Restart.";
+    ENODATA = 61, "No data.";
     EMSGSIZE = 90, "Message too long.";
     EOPNOTSUPP = 95, "Not supported.";
     EAFNOSUPPORT = 97, "Address family not supported.";

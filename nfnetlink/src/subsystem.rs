@@ -8,7 +8,7 @@
 
 use crate::attr::Writer;
 use crate::error::{Errno, Error, Result};
-use crate::message::{Header, Message, NfGen};
+use crate::message::{Header, Message, NLM_F_ECHO, NfGen};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,43 @@ impl Reply<'_> {
     }
 }
 
-/// Events of a commit, or of the dataplane: each is one datagram for a multicast group.
+/// Events, each a message for a multicast group. Those of a batch are told when it is committed and forgotten when it is
+/// aborted.
 #[derive(Debug, Default)]
 pub struct Events {
     /// Group (`NFNLGRP_…`) and datagram, in order. A datagram holds one or more messages.
     pub queue: Vec<Event>,
+    /// Groups that somebody listens to, a bit each; kept by the server.
+    pub listened: u64,
+}
+
+/// Bytes that a datagram of several events may grow to.
+const DATAGRAM: usize = 16 << 10;
+
+impl Events {
+    /// Whether anybody hears an event of this group that `cause` brings about: a listener, or its sender by `NLM_F_ECHO`.
+    pub fn wanted(&self, group: u32, cause: &Message<'_>) -> bool {
+        self.listened & (1 << group) != 0 || cause.has(NLM_F_ECHO)
+    }
+
+    /// One event, the message that `write` writes; `echo` is the client that asked for an echo. Events of one kind share
+    /// datagrams.
+    pub fn push(&mut self, group: u32, echo: Option<u64>, write: impl FnOnce(&mut Writer)) {
+        let mut out = Writer::default();
+        match self.queue.last_mut() {
+            Some(last)
+                if last.group == group && last.echo == echo && last.datagram.len() < DATAGRAM =>
+            {
+                out.buf = std::mem::take(&mut last.datagram);
+                write(&mut out);
+                last.datagram = out.buf;
+            }
+            _ => {
+                write(&mut out);
+                self.queue.push(Event { group, datagram: out.buf, echo });
+            }
+        }
+    }
 }
 
 /// One datagram for a group.
@@ -95,6 +127,10 @@ pub trait Subsystem: Send {
         events: &mut Events,
     ) -> Result<()>;
 
+    /// Whether this request, which has the bits of `NLM_F_DUMP`, asks for a dump: the same bits mean something else in a
+    /// request that creates.
+    fn is_dump(&self, message: &Message<'_>) -> bool;
+
     /// Starts a dump.
     ///
     /// # Errors
@@ -111,12 +147,18 @@ pub trait Subsystem: Send {
         Err(Errno::EOPNOTSUPP.into())
     }
 
-    /// One message of a batch. Called for the messages behind a refused one, too, so that all refusals are told.
+    /// One message of a batch, and what is to be told of it once the batch is committed. Called for the messages behind a
+    /// refused one, too, so that all refusals are told.
     ///
     /// # Errors
     ///
     /// The refusal; the batch will be aborted.
-    fn apply(&mut self, _message: &Message<'_>, _client: Client) -> Result<()> {
+    fn apply(
+        &mut self,
+        _message: &Message<'_>,
+        _client: Client,
+        _events: &mut Events,
+    ) -> Result<()> {
         Err(Errno::EOPNOTSUPP.into())
     }
 

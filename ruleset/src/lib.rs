@@ -1,2 +1,25 @@
-//! The table engine: tables, chains, rules, sets and expressions, transactions over them, and the program that
+//! The table engine: tables, chains, sets and expressions, transactions over them, and the program that
 //! workers run for each packet (docs/architecture.md).
+//!
+//! # Overview
+//!
+//! Netlink messages → a batch over a copy of the [`State`](model::State) → commit → a [`Program`](program::Program) for
+//! the workers, which [`reference::run`] runs for each packet at each hook. Expressions live in [`expr`], one in a file.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub use nfnetlink;
+
+pub mod counters;
+pub mod data;
+pub mod expr;
+pub mod family;
+pub mod ids;
+pub mod model;
+pub mod nft;
+pub mod packet;
+pub mod program;
+pub mod reference;
+pub mod regs;
+pub mod schema;
+pub mod trace;
+pub mod verdict;

@@ -1,0 +1,200 @@
+//! Packet counters: each worker counts in a cell of its own; a reader adds them up.
+//!
+//! # Life cycle
+//!
+//! [`CounterPool::take`] gives a [`Counter`] a place in a chunk, one row of cells for each worker, so that no two workers write
+//! one cache line. A dropped counter's place is used again, on the control side.
+//!
+//! # Who may touch what
+//!
+//! A cell is written by its worker alone ([`Counter::add`]); the base by the control side alone (`reset`, initial values).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::ids::WorkerId;
+
+/// Counters of a chunk.
+const CHUNK: usize = 256;
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Cell {
+    fn get(&self) -> Totals {
+        Totals {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set(&self, totals: Totals) {
+        self.packets.store(totals.packets, Ordering::Relaxed);
+        self.bytes.store(totals.bytes, Ordering::Relaxed);
+    }
+}
+
+/// One worker's cells of a chunk, on cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Row([Cell; CHUNK]);
+
+#[derive(Debug)]
+struct Chunk {
+    rows: Box<[Row]>,
+}
+
+#[derive(Debug)]
+struct Free {
+    workers: usize,
+    places: Vec<(Arc<Chunk>, u8)>,
+}
+
+/// Where counters come from.
+#[derive(Clone, Debug)]
+pub struct CounterPool(Arc<Mutex<Free>>);
+
+impl CounterPool {
+    /// Counters that `workers` workers count in.
+    pub fn new(workers: usize) -> Self {
+        Self(Arc::new(Mutex::new(Free { workers, places: Vec::new() })))
+    }
+
+    /// A counter that stands at `start`.
+    pub fn take(&self, start: Totals) -> Counter {
+        let mut free = self.0.lock();
+        if free.places.is_empty() {
+            let rows = (0..free.workers.max(1))
+                .map(|_| Row(std::array::from_fn(|_| Cell::default())))
+                .collect();
+            let chunk = Arc::new(Chunk { rows });
+            free.places.extend((0..=u8::MAX).rev().map(|at| (chunk.clone(), at)));
+        }
+        let (chunk, at) = free.places.pop().unwrap_or_else(|| {
+            // Just filled; a chunk of its own keeps this total.
+            (Arc::new(Chunk { rows: Box::default() }), 0)
+        });
+        drop(free);
+        let counter = Counter { chunk, at, base: Cell::default(), pool: self.clone() };
+        counter.restart(start);
+        counter
+    }
+}
+
+/// One counter.
+#[derive(Debug)]
+pub struct Counter {
+    chunk: Arc<Chunk>,
+    at: u8,
+    /// What to add to the workers' sum; written by the control side.
+    base: Cell,
+    pool: CounterPool,
+}
+
+impl Counter {
+    /// Counts a packet. Only `worker` itself calls this with its number.
+    #[inline]
+    pub fn add(&self, worker: WorkerId, bytes: u64) {
+        if let Some(cell) = self
+            .chunk
+            .rows
+            .get(usize::from(worker.0))
+            .and_then(|row| row.0.get(usize::from(self.at)))
+        {
+            let now = cell.get();
+            cell.set(Totals {
+                packets: now.packets.wrapping_add(1),
+                bytes: now.bytes.wrapping_add(bytes),
+            });
+        }
+    }
+
+    fn sum(&self) -> Totals {
+        let cells = self.chunk.rows.iter().filter_map(|row| row.0.get(usize::from(self.at)));
+        cells.map(Cell::get).fold(Totals::default(), |sum, cell| Totals {
+            packets: sum.packets.wrapping_add(cell.packets),
+            bytes: sum.bytes.wrapping_add(cell.bytes),
+        })
+    }
+
+    /// How much was counted.
+    pub fn read(&self) -> Totals {
+        let (base, sum) = (self.base.get(), self.sum());
+        Totals {
+            packets: base.packets.wrapping_add(sum.packets),
+            bytes: base.bytes.wrapping_add(sum.bytes),
+        }
+    }
+
+    /// Reads it and goes on from zero. Control side only.
+    pub fn reset(&self) -> Totals {
+        let (base, sum) = (self.base.get(), self.sum());
+        self.base.set(Totals {
+            packets: 0u64.wrapping_sub(sum.packets),
+            bytes: 0u64.wrapping_sub(sum.bytes),
+        });
+        Totals {
+            packets: base.packets.wrapping_add(sum.packets),
+            bytes: base.bytes.wrapping_add(sum.bytes),
+        }
+    }
+
+    /// Goes on from `start`. Control side only.
+    pub fn restart(&self, start: Totals) {
+        let sum = self.sum();
+        self.base.set(Totals {
+            packets: start.packets.wrapping_sub(sum.packets),
+            bytes: start.bytes.wrapping_sub(sum.bytes),
+        });
+    }
+
+    /// A counter at zero from the same pool.
+    pub fn fresh(&self) -> Self {
+        self.pool.take(Totals::default())
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if !self.chunk.rows.is_empty() {
+            self.pool.0.lock().places.push((self.chunk.clone(), self.at));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_add_up_and_places_are_used_again() {
+        let pool = CounterPool::new(2);
+        let counter = pool.take(Totals { packets: 5, bytes: 10 });
+        counter.add(WorkerId(0), 100);
+        counter.add(WorkerId(1), 1);
+        assert_eq!(counter.read(), Totals { packets: 7, bytes: 111 });
+        assert_eq!(counter.reset(), Totals { packets: 7, bytes: 111 });
+        assert_eq!(counter.read(), Totals::default());
+        counter.add(WorkerId(1), 3);
+        drop(counter);
+        for _ in 0..3 * CHUNK {
+            let again = pool.take(Totals::default());
+            assert_eq!(again.read(), Totals::default());
+        }
+        assert_eq!(pool.0.lock().places.len(), CHUNK);
+    }
+}

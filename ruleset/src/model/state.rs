@@ -1,0 +1,96 @@
+//! Everything, at one moment.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use crate::family::Family;
+use crate::ids::{ChainId, Generation, Handle, ObjectId, SetId};
+
+use super::{Chain, Name, Object, Set, Slots, Table, TableKey};
+
+/// Everything, at one moment. A clone is a snapshot and costs nothing.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Counts commits.
+    pub generation: Generation,
+    /// Tables in the order in which they came.
+    pub tables: imbl::OrdMap<Handle, std::sync::Arc<Table>>,
+    /// Tables by family and name.
+    names: imbl::HashMap<TableKey, Handle>,
+    /// The last handle given to a table.
+    last_table: u64,
+    /// All chains.
+    pub chains: Slots<Chain>,
+    /// All sets.
+    pub sets: Slots<Set>,
+    /// All objects.
+    pub objects: Slots<Object>,
+}
+
+/// What a batch calls by numbers of its own until it is committed, by table.
+#[derive(Debug, Default)]
+pub struct BatchIds {
+    /// `NFTA_CHAIN_ID`.
+    pub chains: HashMap<(Handle, u32), ChainId, RandomState>,
+    /// `NFTA_SET_ID`.
+    pub sets: HashMap<(Handle, u32), SetId, RandomState>,
+    /// `NFTA_RULE_ID`: the rule's chain and handle.
+    pub rules: HashMap<(Handle, u32), (ChainId, Handle), RandomState>,
+}
+
+impl State {
+    /// The table of this family and name.
+    pub fn table(&self, family: Family, name: &str) -> Option<&Table> {
+        let key = TableKey { family, name: Name::from(name) };
+        self.tables.get(self.names.get(&key)?).map(AsRef::as_ref)
+    }
+
+    /// The table of this handle.
+    pub fn table_by_handle(&self, handle: Handle) -> Option<&Table> {
+        self.tables.get(&handle).map(AsRef::as_ref)
+    }
+
+    /// The table that something says it is in.
+    pub fn table_of(&self, key: &TableKey) -> Option<&Table> {
+        self.tables.get(self.names.get(key)?).map(AsRef::as_ref)
+    }
+
+    /// The same, to change.
+    pub fn table_mut(&mut self, handle: Handle) -> Option<&mut Table> {
+        self.tables.get_mut(&handle).map(std::sync::Arc::make_mut)
+    }
+
+    /// Puts a table in; its handle is given here.
+    pub fn insert_table(&mut self, make: impl FnOnce(Handle) -> Table) -> Handle {
+        self.last_table += 1;
+        let handle = Handle(self.last_table);
+        let table = make(handle);
+        self.names.insert((*table.key).clone(), handle);
+        self.tables.insert(handle, std::sync::Arc::new(table));
+        handle
+    }
+
+    /// Takes a table out; what was in it must be gone.
+    pub fn remove_table(&mut self, handle: Handle) {
+        if let Some(table) = self.tables.remove(&handle) {
+            self.names.remove(&*table.key);
+        }
+    }
+
+    /// A chain.
+    #[inline]
+    pub fn chain(&self, id: ChainId) -> Option<&Chain> {
+        self.chains.get(id.0).map(AsRef::as_ref)
+    }
+
+    /// A set.
+    pub fn set(&self, id: SetId) -> Option<&Set> {
+        self.sets.get(id.0).map(AsRef::as_ref)
+    }
+
+    /// An object.
+    pub fn object(&self, id: ObjectId) -> Option<&Object> {
+        self.objects.get(id.0).map(AsRef::as_ref)
+    }
+}

@@ -1,0 +1,141 @@
+//! A batch: a copy of the state that its messages change, what they named, and what must be checked before it counts.
+
+use std::collections::HashSet;
+
+use ahash::RandomState;
+use nfnetlink::{Client, Errno, Events, Result};
+
+use crate::counters::CounterPool;
+use crate::expr::Ref;
+use crate::ids::{ChainId, Generation, Handle};
+use crate::model::{BatchIds, State};
+
+use super::{Op, chain, elem, flowtable, generation, msg, object, rule, set, table, validate};
+
+/// See the module's overview.
+pub(crate) struct Batch {
+    /// The state that becomes the state.
+    pub(crate) state: State,
+    /// What the batch calls by numbers of its own.
+    pub(crate) ids: BatchIds,
+    /// Where counters come from.
+    pub(crate) counters: CounterPool,
+    /// A base chain came, went or changed.
+    pub(crate) hooks_changed: bool,
+    /// Tables whose graph of chains may have got a loop, too deep, or an expression where it must not be.
+    pub(crate) unchecked: HashSet<Handle, RandomState>,
+    /// Anything at all was changed.
+    pub(crate) changed: bool,
+    /// Called once the batch is committed, for what is shared with the packet path and must not change before: elements of
+    /// dynamic sets, updates of objects.
+    pub(crate) on_commit: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Batch {
+    pub(super) fn new(state: &State, counters: CounterPool) -> Self {
+        Self {
+            state: state.clone(),
+            ids: BatchIds::default(),
+            counters,
+            hooks_changed: false,
+            unchecked: HashSet::default(),
+            changed: false,
+            on_commit: Vec::new(),
+        }
+    }
+
+    /// The generation that the commit makes.
+    pub(crate) fn generation(&self) -> Generation {
+        // 0 means "none" to programs that ask (`nft_net->base_seq`).
+        Generation(self.state.generation.0.wrapping_add(1).max(1))
+    }
+
+    /// Checks the whole; the state to commit, or nothing where nothing changed.
+    pub(super) fn finish(mut self, client: Client, events: &mut Events) -> Result<Option<State>> {
+        if !self.changed {
+            return Ok(None);
+        }
+        for table in &self.unchecked {
+            validate::table(&self.state, *table)?;
+        }
+        self.state.generation = self.generation();
+        generation::announce(&self.state, client, events);
+        self.on_commit.drain(..).for_each(|act| act());
+        Ok(Some(self.state))
+    }
+
+    /// Counts a reference. `from` is the chain whose rule it stands in, for the graph of chains.
+    pub(crate) fn link(&mut self, from: Option<ChainId>, to: Ref) {
+        match to {
+            Ref::Chain(id) => {
+                if let Some(chain) = self.state.chains.get_mut(id.0) {
+                    chain.uses += 1;
+                }
+            }
+            Ref::Set(id) => {
+                if let Some(set) = self.state.sets.get_mut(id.0) {
+                    set.uses += 1;
+                }
+            }
+            Ref::Object(id) => {
+                if let Some(object) = self.state.objects.get_mut(id.0) {
+                    object.uses += 1;
+                }
+            }
+        }
+        if let Some(chain) = from.and_then(|id| self.state.chains.get_mut(id.0)) {
+            *chain.jumps.entry(to).or_insert(0) += 1;
+        }
+    }
+
+    /// Takes a reference back.
+    pub(crate) fn unlink(&mut self, from: Option<ChainId>, to: Ref) {
+        match to {
+            Ref::Chain(id) => {
+                if let Some(chain) = self.state.chains.get_mut(id.0) {
+                    chain.uses = chain.uses.saturating_sub(1);
+                }
+            }
+            Ref::Set(id) => {
+                if let Some(set) = self.state.sets.get_mut(id.0) {
+                    set.uses = set.uses.saturating_sub(1);
+                }
+            }
+            Ref::Object(id) => {
+                if let Some(object) = self.state.objects.get_mut(id.0) {
+                    object.uses = object.uses.saturating_sub(1);
+                }
+            }
+        }
+        if let Some(chain) = from.and_then(|id| self.state.chains.get_mut(id.0))
+            && let Some(count) = chain.jumps.get_mut(&to)
+        {
+            *count -= 1;
+            if *count == 0 {
+                chain.jumps.remove(&to);
+            }
+        }
+    }
+}
+
+/// Applies one message.
+pub(super) fn apply(op: &mut Op<'_>) -> Result<()> {
+    op.batch.changed = true;
+    match op.message.command() {
+        msg::NEWTABLE => table::new(op),
+        msg::DELTABLE | msg::DESTROYTABLE => table::delete(op),
+        msg::NEWCHAIN => chain::new(op),
+        msg::DELCHAIN | msg::DESTROYCHAIN => chain::delete(op),
+        msg::NEWRULE => rule::new(op),
+        msg::DELRULE | msg::DESTROYRULE => rule::delete(op),
+        msg::NEWSET => set::new(op),
+        msg::DELSET | msg::DESTROYSET => set::delete(op),
+        msg::NEWSETELEM => elem::new(op),
+        msg::DELSETELEM | msg::DESTROYSETELEM => elem::delete(op),
+        msg::NEWOBJ => object::new(op),
+        msg::DELOBJ | msg::DESTROYOBJ => object::delete(op),
+        msg::NEWFLOWTABLE => flowtable::new(op),
+        msg::DELFLOWTABLE | msg::DESTROYFLOWTABLE => flowtable::delete(op),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}

@@ -1,0 +1,129 @@
+//! One message, and what it is about.
+
+use nfnetlink::attr::Writer;
+use nfnetlink::{Attr, Client, Errno, Events, Header, Message, NfGen, Result};
+
+use crate::expr::{Decode, Encode};
+use crate::family::Family;
+use crate::ids::{ChainId, Handle};
+use crate::model::{Chain, State, Table};
+
+use super::{Batch, GROUP, Host, SUBSYSTEM};
+
+/// Bytes of a table's, chain's, set's or object's name (`NFT_NAME_MAXLEN` with its NUL).
+pub(crate) const NAME_LEN: usize = 255;
+
+/// One message of a batch.
+pub(crate) struct Op<'a> {
+    /// The batch so far.
+    pub(crate) batch: &'a mut Batch,
+    /// The world.
+    pub(crate) host: &'a Host,
+    /// The message.
+    pub(crate) message: &'a Message<'a>,
+    /// The family that it names.
+    pub(crate) family: u8,
+    /// Who sent it.
+    pub(crate) client: Client,
+    /// What is told once the batch is committed.
+    pub(crate) events: &'a mut Events,
+}
+
+impl<'a> Op<'a> {
+    /// The message's attributes by type.
+    pub(crate) fn attrs<const N: usize>(&self) -> [Option<Attr<'a>>; N] {
+        self.message.attrs().table()
+    }
+
+    /// The family.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for one that has no handler.
+    pub(crate) fn family(&self) -> Result<Family> {
+        Family::from_number(self.family)
+    }
+
+    /// The table that `name` names, which this client may change.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` without a name, `ENOENT` where there is none, `EPERM` where another client owns it.
+    pub(crate) fn table(&self, name: Option<&Attr<'a>>) -> Result<Handle> {
+        let found = find_table(&self.batch.state, self.family, name)?;
+        match found.owner {
+            Some((owner, _)) if owner != self.client.id => Err(Errno::EPERM.into()),
+            _ => Ok(found.handle),
+        }
+    }
+
+    /// A table of this batch.
+    pub(crate) fn table_ref(&self, handle: Handle) -> Result<&Table> {
+        Ok(self.batch.state.table_by_handle(handle).ok_or(Errno::ENOENT)?)
+    }
+
+    /// Decodes expressions for `table` (and `chain`, for a rule) by what the batch has made so far.
+    pub(crate) fn decoder(&self, table: Handle, chain: Option<ChainId>) -> Result<Decode<'_>> {
+        let batch = &*self.batch;
+        let chain: Option<&Chain> = chain.and_then(|id| batch.state.chain(id));
+        let table = self.table_ref(table)?;
+        Ok(Decode::new(&batch.state, table, chain, &batch.ids, &batch.counters))
+    }
+
+    /// Tells of a change once the batch is committed: a message `command`, whose attributes `write` writes from the state
+    /// as it is now.
+    pub(crate) fn notify(
+        &mut self,
+        command: u8,
+        flags: u16,
+        family: Family,
+        write: impl FnOnce(&mut Writer, &Encode<'_>),
+    ) {
+        if !self.events.wanted(GROUP, self.message) {
+            return;
+        }
+        let echo = self.message.has(nfnetlink::message::NLM_F_ECHO).then_some(self.client.id);
+        let header = Header {
+            len: 0,
+            kind: kind(command),
+            flags,
+            seq: self.message.header.seq,
+            pid: self.client.port_id,
+        };
+        let generation = self.batch.generation();
+        let nfgen = NfGen { family: family as u8, version: 0, res_id: generation.0 as u16 };
+        let cx = Encode { state: &self.batch.state, reset: false, now: (self.host.now)() };
+        self.events.push(GROUP, echo, |out| out.message(header, nfgen, |out| write(out, &cx)));
+    }
+}
+
+/// A request that changes nothing.
+pub(crate) struct Query<'a> {
+    /// The state that was committed last.
+    pub(crate) state: &'a State,
+    /// The request.
+    pub(crate) message: &'a Message<'a>,
+    /// Nanoseconds since the daemon's start.
+    pub(crate) now: u64,
+}
+
+/// The type of an nf_tables message.
+pub(crate) const fn kind(command: u8) -> u16 {
+    (SUBSYSTEM as u16) << 8 | command as u16
+}
+
+/// The table of a family's number and a name.
+///
+/// # Errors
+///
+/// `EINVAL` without a name, `ENOENT` where there is none.
+pub(crate) fn find_table<'s>(
+    state: &'s State,
+    family: u8,
+    name: Option<&Attr<'_>>,
+) -> Result<&'s Table> {
+    let name = name.ok_or(Errno::EINVAL)?;
+    let missing = || name.error(Errno::ENOENT);
+    let family = Family::from_number(family).map_err(|_| missing())?;
+    state.table(family, name.str(NAME_LEN)?).ok_or_else(missing)
+}

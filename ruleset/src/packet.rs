@@ -1,0 +1,200 @@
+//! What expressions see of a packet, and what they may do to it.
+//!
+//! A [`Cx`] lives for one packet at one hook: the frame's bytes, what the parse found, the metadata that travels with the
+//! packet, the interfaces, and what only the dataplane can answer ([`Env`]). Expressions change bytes and metadata at once
+//! and leave what must wait for the verdict in [`Effects`].
+
+use arrayvec::ArrayVec;
+use packet::{Frame, Layers};
+
+use crate::family::{Family, Hook};
+use crate::ids::WorkerId;
+use crate::program::Program;
+use crate::regs::Regs;
+use crate::trace::Trace;
+
+/// A frame's bytes, in segments or not.
+pub trait Bytes {
+    /// Length of the frame.
+    fn size(&self) -> usize;
+    /// Copies bytes out; false where the frame ends before.
+    fn read_at(&self, offset: usize, into: &mut [u8]) -> bool;
+    /// Overwrites bytes; false, with nothing written, where the frame ends before.
+    fn write_at(&mut self, offset: usize, bytes: &[u8]) -> bool;
+}
+
+impl<F: Frame> Bytes for F {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn read_at(&self, offset: usize, into: &mut [u8]) -> bool {
+        if let Some(bytes) = self.head().get(offset..).and_then(|rest| rest.get(..into.len())) {
+            into.copy_from_slice(bytes);
+            return true;
+        }
+        self.copy_out(offset, into)
+    }
+
+    fn write_at(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        self.copy_in(offset, bytes)
+    }
+}
+
+/// What travels with a packet from hook to hook (the kernel keeps it in `struct sk_buff`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The packet's mark.
+    pub mark: u32,
+    /// Its priority (`skb->priority`, a traffic class id).
+    pub priority: u32,
+    /// Its security mark.
+    pub secmark: u32,
+    /// `skb->pkt_type` as a rule set it (`meta pkttype set`); by the destination MAC address where nothing did.
+    pub pkttype: Option<u8>,
+    /// Rules that it meets are told to listeners (`meta nftrace set 1`).
+    pub trace: bool,
+    /// Names the packet in trace messages; 0 before the first.
+    pub trace_id: u32,
+    /// It is not tracked (`notrack`).
+    pub untracked: bool,
+}
+
+/// An interface, as rules name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Iface<'a> {
+    /// The kernel's index of the twin.
+    pub index: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// `ARPHRD_…`.
+    pub kind: u16,
+    /// Its group (`ip link set … group`).
+    pub group: u32,
+    /// Its kind as rtnetlink says it (`IFLA_INFO_KIND`), or nothing.
+    pub link_kind: &'a str,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+}
+
+/// Where the packet is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// What handles the packet here: an IP family, ARP, the bridge, a device.
+    pub family: Family,
+    /// The hook.
+    pub hook: Hook,
+    /// Where it came in, where that is known here.
+    pub iif: Option<Iface<'a>>,
+    /// Where it goes out, where that is known here.
+    pub oif: Option<Iface<'a>>,
+    /// Nanoseconds since the daemon's start.
+    pub now: u64,
+    /// Nanoseconds since 1970.
+    pub wall: u64,
+    /// The worker that decides.
+    pub worker: WorkerId,
+}
+
+/// What a `fib` expression asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FibQuery {
+    /// IPv4 (in the first four bytes) or IPv6.
+    pub family: Family,
+    /// The address to look up.
+    pub addr: [u8; 16],
+    /// Only ways by this interface count (`fib … . iif`, `. oif`).
+    pub iface: Option<u32>,
+    /// The packet's mark.
+    pub mark: u32,
+}
+
+/// What the FIB says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FibAnswer<'a> {
+    /// `RTN_…` of the address: unicast, local, broadcast, …; 0 where there is no route.
+    pub kind: u32,
+    /// The interface that the way leaves by.
+    pub iface: Option<Iface<'a>>,
+    /// The next hop's address where there is a gateway.
+    pub gateway: Option<[u8; 16]>,
+    /// Bytes of IP packet that the way takes.
+    pub mtu: u32,
+}
+
+/// What only the dataplane knows or can do.
+pub trait Env {
+    /// A random number.
+    fn random(&mut self) -> u32;
+    /// Looks an address up.
+    fn fib(&self, query: &FibQuery) -> FibAnswer<'_>;
+    /// Logs a packet (`log`); dropped and counted where the log is behind.
+    fn log(&mut self, record: &crate::expr::LogRecord<'_>);
+    /// Tells listeners of the packet's way (`meta nftrace`).
+    fn trace(&mut self, trace: &Trace<'_>);
+}
+
+/// What must wait until the hook's verdict is known, for the dataplane to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// The packet is answered (`reject`).
+    pub reject: Option<crate::expr::RejectWith>,
+    /// Copies to send (`dup`).
+    pub dups: ArrayVec<crate::expr::SendTo, 4>,
+    /// Send it there and no further (`fwd`).
+    pub forward: Option<crate::expr::SendTo>,
+    /// Something that routing depends on was changed (chains of type route).
+    pub rewritten: bool,
+}
+
+/// One packet at one hook.
+pub struct Cx<'a> {
+    /// The registers; zeros for each rule.
+    pub regs: Regs,
+    /// The frame.
+    pub bytes: &'a mut dyn Bytes,
+    /// What the parse found. An expression that writes into headers keeps it true.
+    pub layers: &'a mut Layers,
+    /// What travels with the packet.
+    pub meta: &'a mut Meta,
+    /// Where it is.
+    pub place: Place<'a>,
+    /// What the dataplane answers.
+    pub env: &'a mut dyn Env,
+    /// What must wait.
+    pub effects: &'a mut Effects,
+    /// The rules that are run: sets and objects are looked up here.
+    pub program: &'a Program,
+}
+
+impl Cx<'_> {
+    /// Reads `N` bytes of the frame.
+    pub fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.bytes.read_at(offset, &mut bytes).then_some(bytes)
+    }
+
+    /// What `skb->len` is here: the bytes from the header of the hook's family on.
+    pub fn len(&self) -> usize {
+        let start = match self.place.family {
+            Family::Ipv4 | Family::Ipv6 | Family::Inet | Family::Arp => {
+                usize::from(self.layers.l3_offset)
+            }
+            Family::Bridge | Family::Netdev => usize::from(self.layers.l3_offset),
+        };
+        let end = match self.layers.l3 {
+            packet::L3::Ipv4 | packet::L3::Ipv6
+                if !matches!(self.place.family, Family::Bridge | Family::Netdev) =>
+            {
+                self.layers.end as usize
+            }
+            _ => self.bytes.size(),
+        };
+        end.saturating_sub(start)
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,118 @@
+//! The reference interpreter: rules one by one, expressions one by one, as plainly as possible.
+//!
+//! What is compiled later is held equal to this by a property test, and this to Linux by another.
+
+use arrayvec::ArrayVec;
+
+use crate::family::Hook;
+use crate::model::{Chain, Cursor};
+use crate::packet::Cx;
+use crate::program::{Hooked, on_device};
+use crate::regs::Regs;
+use crate::trace::{Step, tell};
+use crate::verdict::{Queue, Verdict};
+
+/// How deep jumps may go (`NFT_JUMP_STACK_SIZE`); a commit refuses what would go deeper.
+pub const MAX_DEPTH: usize = 16;
+
+/// What a hook says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// On with it.
+    Accept,
+    /// It ends.
+    Drop,
+    /// A program decides.
+    Queue(Queue),
+    /// A rule took it.
+    Stolen,
+}
+
+/// Runs the base chains of the hook that the packet is at, in order of priority.
+pub fn run(cx: &mut Cx<'_>) -> Outcome {
+    let program = cx.program;
+    for hooked in program.hooked(cx.place.family, cx.place.hook) {
+        if !concerns(hooked, cx) {
+            continue;
+        }
+        match base_chain(hooked, cx) {
+            Outcome::Accept => {}
+            other => return other,
+        }
+    }
+    Outcome::Accept
+}
+
+/// Whether a base chain on devices is on the packet's.
+fn concerns(hooked: &Hooked, cx: &Cx<'_>) -> bool {
+    let device = match cx.place.hook {
+        Hook::Ingress => cx.place.iif,
+        Hook::Egress => cx.place.oif,
+        _ => return true,
+    };
+    device.is_some_and(|device| on_device(&hooked.base.devices, device.name))
+}
+
+/// Runs one base chain and what it jumps to.
+fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
+    let program = cx.program;
+    let Some(mut chain) = program.chain(hooked.chain) else { return Outcome::Accept };
+    let base = chain;
+    let mut cursor = Cursor::default();
+    let mut callers = ArrayVec::<(&Chain, Cursor), MAX_DEPTH>::new();
+    loop {
+        let verdict = rules(chain, &mut cursor, cx);
+        match verdict {
+            Verdict::Accept => return Outcome::Accept,
+            Verdict::Drop => return Outcome::Drop,
+            Verdict::Queue(queue) => return Outcome::Queue(queue),
+            Verdict::Stolen => return Outcome::Stolen,
+            Verdict::Jump(to) | Verdict::Goto(to) => {
+                if matches!(verdict, Verdict::Jump(_)) && callers.try_push((chain, cursor)).is_err()
+                {
+                    return Outcome::Drop; // A commit refuses such depth.
+                }
+                let Some(target) = program.chain(to) else { return Outcome::Drop };
+                (chain, cursor) = (target, Cursor::default());
+            }
+            Verdict::Return | Verdict::Continue | Verdict::Break => {
+                // The end of a base chain is its policy's, not a return.
+                if !(callers.is_empty() && verdict != Verdict::Return) {
+                    tell(cx, chain, Step::Return, Verdict::Return);
+                }
+                let Some(caller) = callers.pop() else { break };
+                (chain, cursor) = caller;
+            }
+        }
+    }
+    tell(cx, base, Step::Policy, hooked.base.policy);
+    if let Some(counter) = &hooked.base.counter {
+        counter.add(cx.place.worker, cx.len() as u64);
+    }
+    match hooked.base.policy {
+        Verdict::Drop => Outcome::Drop,
+        _ => Outcome::Accept,
+    }
+}
+
+/// The first verdict of the rules from `cursor` on, which moves behind that rule; [`Verdict::Continue`] at the end.
+fn rules(chain: &Chain, cursor: &mut Cursor, cx: &mut Cx<'_>) -> Verdict {
+    while let Some(rule) = chain.rules.next(cursor) {
+        cx.regs = Regs::default();
+        let mut verdict = Verdict::Continue;
+        for expr in &rule.exprs {
+            verdict = expr.eval(cx);
+            if verdict != Verdict::Continue {
+                break;
+            }
+        }
+        if verdict == Verdict::Break {
+            continue;
+        }
+        tell(cx, chain, Step::Rule(rule), verdict);
+        if verdict != Verdict::Continue {
+            return verdict;
+        }
+    }
+    Verdict::Continue
+}
