@@ -6,10 +6,11 @@ use ahash::RandomState;
 use nfnetlink::{Client, Errno, Events, Result};
 
 use crate::counters::CounterPool;
-use crate::expr::Ref;
+use crate::expr::{Encode, Ref};
 use crate::ids::{ChainId, Generation, Handle};
 use crate::model::{BatchIds, State};
 
+use super::op::Told;
 use super::{Op, chain, elem, flowtable, generation, msg, object, rule, set, table, validate};
 
 /// See the module's overview.
@@ -29,6 +30,8 @@ pub(crate) struct Batch {
     /// Called once the batch is committed, for what is shared with the packet path and must not change before: elements of
     /// dynamic sets, updates of objects.
     pub(crate) on_commit: Vec<Box<dyn FnOnce() + Send>>,
+    /// What listeners will hear.
+    pub(crate) told: Vec<Told>,
 }
 
 impl Batch {
@@ -41,6 +44,7 @@ impl Batch {
             unchecked: HashSet::default(),
             changed: false,
             on_commit: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -51,7 +55,12 @@ impl Batch {
     }
 
     /// Checks the whole; the state to commit, or nothing where nothing changed.
-    pub(super) fn finish(mut self, client: Client, events: &mut Events) -> Result<Option<State>> {
+    pub(super) fn finish(
+        mut self,
+        client: Client,
+        now: u64,
+        events: &mut Events,
+    ) -> Result<Option<State>> {
         if !self.changed {
             return Ok(None);
         }
@@ -59,6 +68,8 @@ impl Batch {
             validate::table(&self.state, *table)?;
         }
         self.state.generation = self.generation();
+        let cx = Encode { state: &self.state, reset: false, now };
+        self.told.drain(..).for_each(|told| told.tell(&cx, events));
         generation::announce(&self.state, client, events);
         self.on_commit.drain(..).for_each(|act| act());
         Ok(Some(self.state))

@@ -93,8 +93,6 @@ pub struct Host {
     pub now: Box<dyn Fn() -> u64 + Send>,
     /// Gives a program to all workers and returns when all of them run it.
     pub publish: Box<dyn FnMut(Arc<Program>) + Send>,
-    /// Whether there is a device of this name, for chains on devices.
-    pub has_device: Box<dyn Fn(&str) -> bool + Send>,
 }
 
 /// The nf_tables subsystem. See the module's overview.
@@ -171,7 +169,7 @@ impl Subsystem for NfTables {
     fn commit(&mut self, client: Client, events: &mut Events) -> Result<()> {
         let Some(batch) = self.batch.take() else { return Ok(()) };
         let hooks_changed = batch.hooks_changed;
-        let Some(state) = batch.finish(client, events)? else { return Ok(()) };
+        let Some(state) = batch.finish(client, (self.host.now)(), events)? else { return Ok(()) };
         self.program = Arc::new(Program::new(&state, &self.program, hooks_changed));
         self.state = state;
         (self.host.publish)(self.program.clone());

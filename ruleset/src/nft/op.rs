@@ -1,6 +1,7 @@
 //! One message, and what it is about.
 
 use nfnetlink::attr::Writer;
+use nfnetlink::message::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use nfnetlink::{Attr, Client, Errno, Events, Header, Message, NfGen, Result};
 
 use crate::expr::{Decode, Encode};
@@ -71,29 +72,56 @@ impl<'a> Op<'a> {
     }
 
     /// Tells of a change once the batch is committed: a message `command`, whose attributes `write` writes from the state
-    /// as it is now.
+    /// that was committed, as the kernel does. What is gone by then `write` must bring along.
     pub(crate) fn notify(
         &mut self,
         command: u8,
         flags: u16,
         family: Family,
-        write: impl FnOnce(&mut Writer, &Encode<'_>),
+        write: impl FnOnce(&mut Writer, &Encode<'_>) + Send + 'static,
     ) {
         if !self.events.wanted(GROUP, self.message) {
             return;
         }
-        let echo = self.message.has(nfnetlink::message::NLM_F_ECHO).then_some(self.client.id);
-        let header = Header {
-            len: 0,
-            kind: kind(command),
-            flags,
-            seq: self.message.header.seq,
-            pid: self.client.port_id,
-        };
-        let generation = self.batch.generation();
-        let nfgen = NfGen { family: family as u8, version: 0, res_id: generation.0 as u16 };
-        let cx = Encode { state: &self.batch.state, reset: false, now: (self.host.now)() };
-        self.events.push(GROUP, echo, |out| out.message(header, nfgen, |out| write(out, &cx)));
+        self.batch.told.push(Told {
+            header: Header {
+                len: 0,
+                kind: kind(command),
+                flags,
+                seq: self.message.header.seq,
+                pid: self.client.port_id,
+            },
+            family,
+            echo: self.message.has(NLM_F_ECHO).then_some(self.client.id),
+            write: Box::new(write),
+        });
+    }
+
+    /// The flags of its request that an event repeats (`NLM_F_CREATE`, `NLM_F_EXCL`).
+    pub(crate) fn event_flags(&self) -> u16 {
+        self.message.header.flags & (NLM_F_CREATE | NLM_F_EXCL)
+    }
+}
+
+/// What an event's attributes are written by.
+type Write = Box<dyn FnOnce(&mut Writer, &Encode<'_>) + Send>;
+
+/// An event of a batch that is not committed yet.
+pub(crate) struct Told {
+    header: Header,
+    family: Family,
+    echo: Option<u64>,
+    write: Write,
+}
+
+impl Told {
+    /// Tells it, now that `cx.state` is committed.
+    pub(super) fn tell(self, cx: &Encode<'_>, events: &mut Events) {
+        let res_id = cx.state.generation.0 as u16;
+        let nfgen = NfGen { family: self.family as u8, version: 0, res_id };
+        events.push(GROUP, self.echo, |out| {
+            out.message(self.header, nfgen, |out| (self.write)(out, cx));
+        });
     }
 }
 
