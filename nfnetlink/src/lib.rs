@@ -6,10 +6,13 @@
 
 pub mod attr;
 pub mod error;
+pub mod frame;
 pub mod message;
+pub mod server;
 pub mod subsystem;
 
 pub use attr::{Attr, Attrs, Table, Writer};
 pub use error::{Errno, Error, Result};
 pub use message::{Header, Message, Messages, NfGen};
+pub use server::{Engine, Publisher, Server, ServerConfig, Waker};
 pub use subsystem::{Client, Dump, Event, Events, Reply, Subsystem};

@@ -25,7 +25,7 @@ pub struct Client {
 
 /// Where answers to the sender go.
 pub struct Reply<'a> {
-    /// The datagram being written.
+    /// The answers being written. Each message goes into a datagram of its own, as from the kernel.
     pub out: &'a mut Writer,
     /// The request's header, for sequence numbers.
     pub to: Header,
@@ -115,7 +115,7 @@ pub trait Subsystem: Send {
         0
     }
 
-    /// Answers a request that is no dump and stands in no batch.
+    /// Answers a request that is no dump and stands in no batch. What it wrote is only sent when it succeeds.
     ///
     /// # Errors
     ///
@@ -166,9 +166,19 @@ pub trait Subsystem: Send {
     ///
     /// # Errors
     ///
-    /// The refusal of the whole, after which nothing has changed.
+    /// The refusal of the whole; an abort follows, after which nothing has changed. `EAGAIN` asks to see the batch once more,
+    /// from `begin` on, to name the message at fault.
     fn commit(&mut self, _client: Client, _events: &mut Events) -> Result<()> {
         Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// A batch is over which nothing was refused of, but which is only to be checked (`nft -c`). An abort follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`].
+    fn validate(&mut self, _client: Client) -> Result<()> {
+        Ok(())
     }
 
     /// Forgets the batch; nothing has changed.
