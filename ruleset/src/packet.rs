@@ -129,9 +129,24 @@ pub trait Env {
     /// Looks an address up.
     fn fib(&self, query: &FibQuery) -> FibAnswer<'_>;
     /// Logs a packet (`log`); dropped and counted where the log is behind.
-    fn log(&mut self, record: &crate::expr::LogRecord<'_>);
+    fn log(&mut self, seen: &Seen<'_>, record: &crate::expr::LogRecord<'_>);
     /// Tells listeners of the packet's way (`meta nftrace`).
-    fn trace(&mut self, trace: &Trace<'_>);
+    fn trace(&mut self, seen: &Seen<'_>, trace: &Trace<'_>);
+    /// A name for a packet in trace messages, never 0.
+    fn trace_id(&mut self) -> u32;
+}
+
+/// What can be told of a packet.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// The frame.
+    pub bytes: &'a dyn Bytes,
+    /// What the parse found.
+    pub layers: &'a Layers,
+    /// What travels with the packet.
+    pub meta: &'a Meta,
+    /// Where it is.
+    pub place: Place<'a>,
 }
 
 /// What must wait until the hook's verdict is known, for the dataplane to do.
@@ -172,6 +187,21 @@ impl Cx<'_> {
     pub fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         self.bytes.read_at(offset, &mut bytes).then_some(bytes)
+    }
+
+    /// Logs the packet.
+    pub fn log(&mut self, record: &crate::expr::LogRecord<'_>) {
+        let Self { bytes, layers, meta, place, env, .. } = self;
+        env.log(&Seen { bytes: &**bytes, layers, meta, place: *place }, record);
+    }
+
+    /// Tells listeners of the packet's way.
+    pub(crate) fn trace(&mut self, trace: &Trace<'_>) {
+        if self.meta.trace_id == 0 {
+            self.meta.trace_id = self.env.trace_id();
+        }
+        let Self { bytes, layers, meta, place, env, .. } = self;
+        env.trace(&Seen { bytes: &**bytes, layers, meta, place: *place }, trace);
     }
 
     /// What `skb->len` is here: the bytes from the header of the hook's family on.

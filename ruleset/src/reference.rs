@@ -9,7 +9,7 @@ use crate::model::{Chain, Cursor};
 use crate::packet::Cx;
 use crate::program::{Hooked, on_device};
 use crate::regs::Regs;
-use crate::trace::{Step, tell};
+use crate::trace::{Step, Teller};
 use crate::verdict::{Queue, Verdict};
 
 /// How deep jumps may go (`NFT_JUMP_STACK_SIZE`); a commit refuses what would go deeper.
@@ -58,10 +58,11 @@ fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
     let program = cx.program;
     let Some(mut chain) = program.chain(hooked.chain) else { return Outcome::Accept };
     let base = chain;
+    let mut teller = Teller::new(base);
     let mut cursor = Cursor::default();
     let mut callers = ArrayVec::<(&Chain, Cursor), MAX_DEPTH>::new();
     loop {
-        let verdict = rules(chain, &mut cursor, cx);
+        let verdict = rules(chain, &mut cursor, cx, &mut teller);
         match verdict {
             Verdict::Accept => return Outcome::Accept,
             Verdict::Drop => return Outcome::Drop,
@@ -76,16 +77,12 @@ fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
                 (chain, cursor) = (target, Cursor::default());
             }
             Verdict::Return | Verdict::Continue | Verdict::Break => {
-                // The end of a base chain is its policy's, not a return.
-                if !(callers.is_empty() && verdict != Verdict::Return) {
-                    tell(cx, chain, Step::Return, Verdict::Return);
-                }
                 let Some(caller) = callers.pop() else { break };
                 (chain, cursor) = caller;
             }
         }
     }
-    tell(cx, base, Step::Policy, hooked.base.policy);
+    teller.tell(cx, base, Step::Policy, hooked.base.policy);
     if let Some(counter) = &hooked.base.counter {
         counter.add(cx.place.worker, cx.len() as u64);
     }
@@ -96,7 +93,7 @@ fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// The first verdict of the rules from `cursor` on, which moves behind that rule; [`Verdict::Continue`] at the end.
-fn rules(chain: &Chain, cursor: &mut Cursor, cx: &mut Cx<'_>) -> Verdict {
+fn rules(chain: &Chain, cursor: &mut Cursor, cx: &mut Cx<'_>, teller: &mut Teller<'_>) -> Verdict {
     while let Some(rule) = chain.rules.next(cursor) {
         cx.regs = Regs::default();
         let mut verdict = Verdict::Continue;
@@ -109,10 +106,15 @@ fn rules(chain: &Chain, cursor: &mut Cursor, cx: &mut Cx<'_>) -> Verdict {
         if verdict == Verdict::Break {
             continue;
         }
-        tell(cx, chain, Step::Rule(rule), verdict);
+        let step = match verdict {
+            Verdict::Return => Step::Return(Some(rule)),
+            _ => Step::Rule(rule),
+        };
+        teller.tell(cx, chain, step, verdict);
         if verdict != Verdict::Continue {
             return verdict;
         }
     }
+    teller.tell(cx, chain, Step::Return(None), Verdict::Continue);
     Verdict::Continue
 }
