@@ -13,7 +13,7 @@ use nfnetlink::{Attr, Errno, Error, Result, Writer};
 use crate::counters::CounterPool;
 use crate::family::{ChainType, Family, Hooks};
 use crate::ids::{ChainId, ObjectId, SetId};
-use crate::model::{BatchIds, Chain, Set, State, Table};
+use crate::model::{BatchIds, Chain, Compat, Set, State, Table};
 use crate::packet::Cx;
 use crate::regs::{AnyReg, Reg};
 use crate::schema::Schema;
@@ -118,6 +118,8 @@ pub struct Decode<'a> {
     pub ids: &'a BatchIds,
     /// Where counters come from.
     pub counters: &'a CounterPool,
+    /// What iptables-nft says of the rule's protocol (`NFTA_RULE_COMPAT`).
+    pub compat: Option<Compat>,
     /// The registers, a bit for each four bytes, that an expression before this one has written.
     written: u32,
 }
@@ -131,7 +133,7 @@ impl<'a> Decode<'a> {
         ids: &'a BatchIds,
         counters: &'a CounterPool,
     ) -> Self {
-        Self { state, table, chain, ids, counters, written: 0 }
+        Self { state, table, chain, ids, counters, compat: None, written: 0 }
     }
 
     /// The table's family.

@@ -52,6 +52,8 @@ pub struct Chain {
     pub jumps: imbl::OrdMap<Ref, u32>,
     /// What all of its rules together ask of the base chains that lead here.
     pub requires: Requires,
+    /// A rule that asked for something is gone: `requires` asks too much, and is summed up again when it matters.
+    pub stale: bool,
     /// The program's own.
     pub userdata: Option<Userdata>,
 }

@@ -77,6 +77,14 @@ impl<T: Clone> List<T> {
         self.chunks.get(place.chunk as usize)?.get(place.at as usize)
     }
 
+    /// The item in front of a place.
+    pub fn before(&self, place: Cursor) -> Option<&T> {
+        match place.at.checked_sub(1) {
+            Some(at) => self.get(Cursor { at, ..place }),
+            None => self.chunks.get(place.chunk.checked_sub(1)? as usize)?.last(),
+        }
+    }
+
     /// The item at a place, to change.
     pub fn get_mut(&mut self, place: Cursor) -> Option<&mut T> {
         let chunk = Arc::make_mut(&mut self.chunks).get_mut(place.chunk as usize)?;

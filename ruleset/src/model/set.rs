@@ -6,6 +6,9 @@ use crate::ids::{ChainId, Handle, SetId};
 
 use super::{Name, TableKey, Userdata};
 
+/// `NFT_SET_ANONYMOUS`: the set belongs to the one rule that uses it, and goes with it.
+pub const ANONYMOUS: u32 = 1;
+
 /// A set: keys, with values where it is a map.
 #[derive(Clone, Debug)]
 pub struct Set {
@@ -25,4 +28,11 @@ pub struct Set {
     pub jumps: imbl::OrdMap<ChainId, u32>,
     /// The program's own.
     pub userdata: Option<Userdata>,
+}
+
+impl Set {
+    /// Whether it belongs to the one rule that uses it.
+    pub fn is_anonymous(&self) -> bool {
+        self.flags & ANONYMOUS != 0
+    }
 }

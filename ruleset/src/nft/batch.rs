@@ -1,16 +1,17 @@
 //! A batch: a copy of the state that its messages change, what they named, and what must be checked before it counts.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use ahash::RandomState;
-use nfnetlink::{Client, Errno, Events, Result};
+use nfnetlink::{Client, Errno, Error, Events, Header, Result};
 
 use crate::counters::CounterPool;
 use crate::expr::{Encode, Ref};
 use crate::ids::{ChainId, Generation, Handle};
-use crate::model::{BatchIds, State};
+use crate::model::{BatchIds, ChainFlags, State};
 
 use super::op::Told;
+use super::validate::Fault;
 use super::{Op, chain, elem, flowtable, generation, msg, object, rule, set, table, validate};
 
 /// See the module's overview.
@@ -24,12 +25,15 @@ pub(crate) struct Batch {
     /// A base chain came, went or changed.
     pub(crate) hooks_changed: bool,
     /// Tables whose graph of chains may have got a loop, too deep, or an expression where it must not be.
-    pub(crate) unchecked: HashSet<Handle, RandomState>,
+    /// For each, the messages that made it so, with the chains that they changed.
+    pub(crate) unchecked: HashMap<Handle, Vec<(Header, ChainId)>, RandomState>,
     /// Anything at all was changed.
     pub(crate) changed: bool,
     /// Called once the batch is committed, for what is shared with the packet path and must not change before: elements of
     /// dynamic sets, updates of objects.
     pub(crate) on_commit: Vec<Box<dyn FnOnce() + Send>>,
+    /// The message that was found at fault when this batch was tried before, by its sequence number, and why.
+    pub(super) fault: Option<(u32, Error)>,
     /// What listeners will hear.
     pub(crate) told: Vec<Told>,
 }
@@ -41,9 +45,10 @@ impl Batch {
             ids: BatchIds::default(),
             counters,
             hooks_changed: false,
-            unchecked: HashSet::default(),
+            unchecked: HashMap::default(),
             changed: false,
             on_commit: Vec::new(),
+            fault: None,
             told: Vec::new(),
         }
     }
@@ -54,25 +59,25 @@ impl Batch {
         Generation(self.state.generation.0.wrapping_add(1).max(1))
     }
 
-    /// Checks the whole; the state to commit, or nothing where nothing changed.
-    pub(super) fn finish(
-        mut self,
-        client: Client,
-        now: u64,
-        events: &mut Events,
-    ) -> Result<Option<State>> {
-        if !self.changed {
-            return Ok(None);
+    /// Checks the whole.
+    pub(super) fn check(&mut self) -> Result<(), Fault> {
+        for (table, causes) in std::mem::take(&mut self.unchecked) {
+            validate::table(&mut self.state, table, &causes)?;
         }
-        for table in &self.unchecked {
-            validate::table(&self.state, *table)?;
+        Ok(())
+    }
+
+    /// The state to commit, once it was checked, or nothing where nothing changed. Tells what is to be told.
+    pub(super) fn finish(mut self, client: Client, now: u64, events: &mut Events) -> Option<State> {
+        if !self.changed {
+            return None;
         }
         self.state.generation = self.generation();
         let cx = Encode { state: &self.state, reset: false, now };
         self.told.drain(..).for_each(|told| told.tell(&cx, events));
         generation::announce(&self.state, client, events);
         self.on_commit.drain(..).for_each(|act| act());
-        Ok(Some(self.state))
+        Some(self.state)
     }
 
     /// Counts a reference. `from` is the chain whose rule it stands in, for the graph of chains.
@@ -105,6 +110,9 @@ impl Batch {
             Ref::Chain(id) => {
                 if let Some(chain) = self.state.chains.get_mut(id.0) {
                     chain.uses = chain.uses.saturating_sub(1);
+                    if chain.uses == 0 && chain.flags.has(ChainFlags::BINDING) {
+                        rule::drop_binding(self, id);
+                    }
                 }
             }
             Ref::Set(id) => {
@@ -132,6 +140,9 @@ impl Batch {
 /// Applies one message.
 pub(super) fn apply(op: &mut Op<'_>) -> Result<()> {
     op.batch.changed = true;
+    if let Some((_, error)) = op.batch.fault.take_if(|(seq, _)| *seq == op.message.header.seq) {
+        return Err(error);
+    }
     match op.message.command() {
         msg::NEWTABLE => table::new(op),
         msg::DELTABLE | msg::DESTROYTABLE => table::delete(op),

@@ -5,7 +5,7 @@ use nfnetlink::{Dump, Errno, Header, NfGen, Reply, Result};
 
 use crate::model::State;
 
-use super::op::kind;
+use super::op::{kind, res_id};
 use super::{Query, chain, elem, flowtable, generation, msg, object, rule, set, table};
 
 /// Whether a command gets something.
@@ -82,8 +82,7 @@ where
         let start = out.buf.len();
         while out.buf.len() - start < room {
             let Some(item) = self.items.next() else { break };
-            let generation = self.state.generation.0 as u16;
-            (self.write)(&self.state, item, &mut Message { out, header, generation });
+            (self.write)(&self.state, item, &mut Message::new(out, header, &self.state));
         }
         out.buf.len() > start
     }
@@ -96,7 +95,17 @@ pub(super) struct Message<'a> {
     generation: u16,
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// Messages of a dump of `state`.
+    pub(super) fn new(out: &'a mut Writer, header: Header, state: &State) -> Self {
+        Self { out, header, generation: res_id(state) }
+    }
+
+    /// Bytes written so far.
+    pub(super) fn len(&self) -> usize {
+        self.out.buf.len()
+    }
+
     /// One message.
     pub(super) fn put(&mut self, command: u8, family: u8, write: impl FnOnce(&mut Writer)) {
         let header = Header { kind: kind(command), ..self.header };

@@ -38,6 +38,10 @@ mod validate;
 
 pub(crate) use batch::Batch;
 pub(crate) use op::{Op, Query};
+use validate::Fault;
+
+/// `NLM_F_NONREC`: a delete request that must not take what is inside along.
+pub(crate) const NLM_F_NONREC: u16 = 0x100;
 
 /// `NFNL_SUBSYS_NFTABLES`.
 pub const SUBSYSTEM: u8 = 10;
@@ -101,6 +105,8 @@ pub struct NfTables {
     program: Arc<Program>,
     batch: Option<Batch>,
     counters: CounterPool,
+    /// What the last batch was found at fault for, for when it comes again.
+    fault: Option<(u32, nfnetlink::Error)>,
     host: Host,
 }
 
@@ -110,12 +116,21 @@ impl NfTables {
         let state = State::default();
         let program = Arc::new(Program::default());
         let counters = CounterPool::new(host.workers);
-        Self { state, program, batch: None, counters, host }
+        Self { state, program, batch: None, counters, fault: None, host }
     }
 
     /// The state that was committed last.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Makes a batch count.
+    fn finish(&mut self, batch: Batch, client: Client, events: &mut Events) {
+        let hooks_changed = batch.hooks_changed;
+        let Some(state) = batch.finish(client, (self.host.now)(), events) else { return };
+        self.program = Arc::new(Program::new(&state, &self.program, hooks_changed));
+        self.state = state;
+        (self.host.publish)(self.program.clone());
     }
 
     /// The program that the workers run.
@@ -156,7 +171,9 @@ impl Subsystem for NfTables {
         if generation.is_some_and(|generation| generation != self.state.generation.0) {
             return Err(Errno::ERESTART.into());
         }
-        self.batch = Some(Batch::new(&self.state, self.counters.clone()));
+        let mut batch = Batch::new(&self.state, self.counters.clone());
+        batch.fault = self.fault.take();
+        self.batch = Some(batch);
         Ok(())
     }
 
@@ -167,16 +184,34 @@ impl Subsystem for NfTables {
     }
 
     fn commit(&mut self, client: Client, events: &mut Events) -> Result<()> {
+        self.validate(client)?;
         let Some(batch) = self.batch.take() else { return Ok(()) };
-        let hooks_changed = batch.hooks_changed;
-        let Some(state) = batch.finish(client, (self.host.now)(), events)? else { return Ok(()) };
-        self.program = Arc::new(Program::new(&state, &self.program, hooks_changed));
-        self.state = state;
-        (self.host.publish)(self.program.clone());
+        self.finish(batch, client, events);
         Ok(())
+    }
+
+    fn validate(&mut self, _client: Client) -> Result<()> {
+        match self.batch.as_mut().map_or(Ok(()), Batch::check) {
+            Ok(()) => Ok(()),
+            Err(Fault { error, seq: Some(seq) }) => {
+                // The batch comes again, and that message is refused.
+                self.fault = Some((seq, error));
+                Err(Errno::EAGAIN.into())
+            }
+            Err(Fault { error, seq: None }) => Err(error),
+        }
     }
 
     fn abort(&mut self) {
         self.batch = None;
+    }
+
+    fn disconnected(&mut self, client: Client, events: &mut Events) {
+        let mut batch = Batch::new(&self.state, self.counters.clone());
+        if !table::disown(&mut batch.state, client) {
+            return;
+        }
+        (batch.hooks_changed, batch.changed) = (true, true);
+        self.finish(batch, client, events);
     }
 }

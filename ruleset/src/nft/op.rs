@@ -80,7 +80,7 @@ impl<'a> Op<'a> {
         family: Family,
         write: impl FnOnce(&mut Writer, &Encode<'_>) + Send + 'static,
     ) {
-        if !self.events.wanted(GROUP, self.message) {
+        if !self.is_heard() {
             return;
         }
         self.batch.told.push(Told {
@@ -95,6 +95,11 @@ impl<'a> Op<'a> {
             echo: self.message.has(NLM_F_ECHO).then_some(self.client.id),
             write: Box::new(write),
         });
+    }
+
+    /// Whether anybody hears an event that this message brings about.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.events.wanted(GROUP, self.message)
     }
 
     /// The flags of its request that an event repeats (`NLM_F_CREATE`, `NLM_F_EXCL`).
@@ -117,8 +122,7 @@ pub(crate) struct Told {
 impl Told {
     /// Tells it, now that `cx.state` is committed.
     pub(super) fn tell(self, cx: &Encode<'_>, events: &mut Events) {
-        let res_id = cx.state.generation.0 as u16;
-        let nfgen = NfGen { family: self.family as u8, version: 0, res_id };
+        let nfgen = NfGen { family: self.family as u8, version: 0, res_id: res_id(cx.state) };
         events.push(GROUP, self.echo, |out| {
             out.message(self.header, nfgen, |out| (self.write)(out, cx));
         });
@@ -138,6 +142,11 @@ pub(crate) struct Query<'a> {
 /// The type of an nf_tables message.
 pub(crate) const fn kind(command: u8) -> u16 {
     (SUBSYSTEM as u16) << 8 | command as u16
+}
+
+/// The generation in each message's `res_id`.
+pub(crate) fn res_id(state: &State) -> u16 {
+    state.generation.0 as u16
 }
 
 /// The table of a family's number and a name.

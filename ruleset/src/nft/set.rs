@@ -12,3 +12,6 @@ pub(super) fn get(_query: &Query<'_>, _reply: &mut Reply<'_>) -> Result<()> {
 pub(super) fn dump(query: &Query<'_>) -> Result<Box<dyn Dump>> {
     super::dump::Walk::start(query.state, std::iter::empty::<()>(), |_, _, _| {})
 }
+pub(super) fn remove(_op: &mut Op<'_>, _id: crate::ids::SetId) -> Result<()> {
+    Err(Errno::EOPNOTSUPP.into())
+}

@@ -1,14 +1,14 @@
-//! What a commit checks of a table: no loop, no jumps too deep, no expression where it must not be.
+//! What a commit checks of a table: no jumps too deep or in a circle, no expression where it must not be.
 //!
-//! One walk over the graph of chains from its base chains, linear in chains and jumps: a chain's depth below it is found once
-//! and kept. Rules are not looked at; what they ask of base chains is summed up in their chain as they come and go.
+//! One coloured walk over the graph of chains from its base chains, linear in chains and jumps: what lies below a chain is
+//! found once and kept. Rules are not looked at; what they ask of base chains is summed up in their chain as they come and go.
+//! As in the kernel, chains that no base chain reaches may do as they like until one does.
 
-use std::collections::HashMap;
-
-use ahash::RandomState;
-use nfnetlink::{Errno, Result};
+use ahash::HashMap;
+use nfnetlink::{Errno, Error, Header};
 
 use crate::expr::{Ref, Requires};
+use crate::family::ChainType;
 use crate::ids::{ChainId, Handle};
 use crate::model::{Chain, State};
 use crate::reference::MAX_DEPTH;
@@ -31,34 +31,57 @@ struct Below {
     requires: Requires,
 }
 
-/// Checks the table of this handle.
+/// What is wrong with a table, and the message that made it so, by its sequence number, where one is known.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    /// What is wrong.
+    pub(super) error: Error,
+    /// The message to blame.
+    pub(super) seq: Option<u32>,
+}
+
+/// Checks the table of this handle. `causes` are the messages of the batch, with the chain that each changed, by which it may
+/// have become wrong: the refusal names the last that did.
 ///
 /// # Errors
 ///
-/// `ELOOP` for a loop, `EMLINK` for jumps too deep, `EOPNOTSUPP` for an expression that a base chain must not reach.
-pub(super) fn table(state: &State, handle: Handle) -> Result<()> {
+/// `EMLINK` for jumps too deep or a loop, `EOPNOTSUPP` for an expression that a base chain must not reach.
+pub(super) fn table(
+    state: &mut State,
+    handle: Handle,
+    causes: &[(Header, ChainId)],
+) -> Result<(), Fault> {
     let Some(table) = state.table_by_handle(handle) else { return Ok(()) };
-    let mut seen = HashMap::default();
-    for chain in table.chains.iter().filter_map(|id| state.chain(id)) {
-        // Every chain is walked, so that a loop that no base chain reaches is found before one does.
-        let below = walk(state, chain, &mut seen)?;
+    let chains: Vec<ChainId> = table.chains.iter().collect();
+    for id in &chains {
+        if state.chain(*id).is_some_and(|chain| chain.stale)
+            && let Some(chain) = state.chains.get_mut(id.0)
+        {
+            let all = chain.rules.iter().map(|rule| rule.requires());
+            chain.requires = all.fold(Requires::ANYTHING, Requires::and);
+            chain.stale = false;
+        }
+    }
+    let mut walk = Walk { state, seen: HashMap::default(), way: Vec::new() };
+    for chain in chains.iter().filter_map(|id| walk.state.chain(*id)) {
         let Some(base) = &chain.base else { continue };
-        let types = below.requires.types & (1 << base.kind as u8) != 0;
-        if !types || !below.requires.hooks.has(base.hook) {
-            return Err(Errno::EOPNOTSUPP.into());
+        let below = walk.down(chain).map_err(|error| walk.blame(error, causes))?;
+        let allowed = |kind: ChainType| below.requires.types & (1 << kind as u8) != 0;
+        if !allowed(base.kind) || !below.requires.hooks.has(base.hook) {
+            return Err(walk.blame(Errno::EOPNOTSUPP.into(), causes));
         }
     }
     Ok(())
 }
 
-/// One chain of the walk, with the chains that it leads to and have still to be walked.
-struct Frame {
+/// A chain on the way, and where it leads that was not walked yet.
+struct Stop {
     chain: ChainId,
     targets: Vec<ChainId>,
     below: Below,
 }
 
-impl Frame {
+impl Stop {
     fn new(state: &State, chain: &Chain) -> Self {
         let below = Below { depth: 1, requires: chain.requires };
         Self { chain: chain.id, targets: targets(state, chain), below }
@@ -70,40 +93,56 @@ impl Frame {
     }
 }
 
-fn walk(
-    state: &State,
-    root: &Chain,
-    seen: &mut HashMap<ChainId, Seen, RandomState>,
-) -> Result<Below> {
-    if let Some(Seen::Black(below)) = seen.get(&root.id) {
-        return Ok(*below);
-    }
-    seen.insert(root.id, Seen::Grey);
-    let mut way = vec![Frame::new(state, root)];
-    loop {
-        let Some(frame) = way.last_mut() else { return Err(Errno::EINVAL.into()) };
-        if let Some(target) = frame.targets.pop() {
-            match seen.get(&target) {
-                Some(Seen::Grey) => return Err(Errno::ELOOP.into()),
-                Some(Seen::Black(below)) => frame.add(*below),
-                None => {
-                    if let Some(chain) = state.chain(target) {
-                        seen.insert(target, Seen::Grey);
-                        way.push(Frame::new(state, chain));
+struct Walk<'s> {
+    state: &'s State,
+    seen: HashMap<ChainId, Seen>,
+    /// From the base chain to where the walk is.
+    way: Vec<Stop>,
+}
+
+impl Walk<'_> {
+    fn down(&mut self, base: &Chain) -> Result<Below, Error> {
+        if let Some(Seen::Black(below)) = self.seen.get(&base.id) {
+            return Ok(*below);
+        }
+        self.enter(base);
+        loop {
+            let Some(stop) = self.way.last_mut() else { return Err(Errno::EINVAL.into()) };
+            if let Some(target) = stop.targets.pop() {
+                match self.seen.get(&target) {
+                    Some(Seen::Grey) => return Err(Errno::EMLINK.into()),
+                    Some(Seen::Black(below)) => stop.add(*below),
+                    None => {
+                        if let Some(chain) = self.state.chain(target) {
+                            self.enter(chain);
+                        }
                     }
                 }
+                continue;
             }
-            continue;
+            let (chain, below) = (stop.chain, stop.below);
+            if below.depth > MAX_DEPTH {
+                return Err(Errno::EMLINK.into());
+            }
+            self.seen.insert(chain, Seen::Black(below));
+            self.way.pop();
+            match self.way.last_mut() {
+                Some(stop) => stop.add(below),
+                None => return Ok(below),
+            }
         }
-        let Some(Frame { chain, below, .. }) = way.pop() else { return Err(Errno::EINVAL.into()) };
-        if below.depth > MAX_DEPTH {
-            return Err(Errno::EMLINK.into());
-        }
-        seen.insert(chain, Seen::Black(below));
-        match way.last_mut() {
-            Some(frame) => frame.add(below),
-            None => return Ok(below),
-        }
+    }
+
+    fn enter(&mut self, chain: &Chain) {
+        self.seen.insert(chain.id, Seen::Grey);
+        self.way.push(Stop::new(self.state, chain));
+    }
+
+    /// Names the message that is to blame: the last that changed a chain of those that were walked.
+    fn blame(&self, error: Error, causes: &[(Header, ChainId)]) -> Fault {
+        let on_the_way = |chain: &ChainId| self.seen.contains_key(chain);
+        let cause = causes.iter().rev().find(|(_, chain)| on_the_way(chain));
+        Fault { error, seq: cause.map(|(header, _)| header.seq) }
     }
 }
 
