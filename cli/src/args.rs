@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use crate::config::model::DEFAULT_SOCKET;
 
 /// The configuration file when nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/twinwall/twinwall.toml";
+
+/// Where the daemon's netlink socket is when nobody says otherwise.
+pub const DEFAULT_NFNL: &str = "/run/twinwall/nfnl.sock";
 
 /// A router on DPDK that the kernel's own tools configure.
 #[derive(Debug, Parser)]
@@ -38,6 +42,31 @@ pub enum Command {
     Workers(WatchArgs),
     /// Shows why packets were dropped
     Drops(DropsArgs),
+    /// Runs a program whose netfilter netlink goes to the daemon instead of the kernel
+    ///
+    /// So nft, conntrack, iptables-nft and whatever is built on libmnl or libnetfilter_* work on twinwall unmodified. The program
+    /// must be linked dynamically.
+    #[command(override_usage = "twinwall exec [--socket PATH] -- COMMAND [ARGUMENT]...")]
+    Exec {
+        /// The daemon's netlink socket
+        #[arg(long, value_name = "PATH", default_value = DEFAULT_NFNL, env = "TWINWALL_NFNL")]
+        socket: PathBuf,
+        /// The program and its arguments
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "COMMAND"
+        )]
+        command: Vec<OsString>,
+    },
+    /// Runs nft on the daemon: short for `twinwall exec -- nft ...`
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Nft {
+        /// nft's arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
     /// Prints the completions of a shell
     Completions {
         /// Which shell.
@@ -107,6 +136,22 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_a_tool_are_left_alone() {
+        let nft = ["twinwall", "nft", "--help", "-a", "--", "list"];
+        let Command::Nft { arguments } = Cli::try_parse_from(nft).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(arguments, ["--help", "-a", "--", "list"]);
+        let exec = ["twinwall", "exec", "--socket", "/x", "--", "conntrack", "--socket", "-L"];
+        let Command::Exec { socket, command } = Cli::try_parse_from(exec).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(socket, PathBuf::from("/x"));
+        assert_eq!(command, ["conntrack", "--socket", "-L"]);
+        assert!(Cli::try_parse_from(["twinwall", "exec"]).is_err());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The `twinwall` binary: parses the command line and runs one command.
 //!
-//! Exit codes: 0 done, 1 failed (said on stderr), 2 wrong usage.
+//! Exit codes: 0 done, 1 failed (said on stderr), 2 wrong usage; of `exec` and `nft`, the tool's.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::args::{Cli, Command};
+use cli::args::{Cli, Command, DEFAULT_NFNL};
 use cli::commands::{self, DropsView, PortsView, StatusView, View, WorkersView};
 use cli::daemon::DaemonError;
 
@@ -38,6 +40,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ports(args) => show(&PortsView, &args)?,
         Command::Workers(args) => show(&WorkersView, &args)?,
         Command::Drops(args) => show(&DropsView { all: args.all }, &args.watch)?,
+        Command::Exec { socket, command } => return Ok(commands::exec(&socket, &command)?),
+        Command::Nft { arguments } => {
+            let socket = std::env::var_os("TWINWALL_NFNL").unwrap_or_else(|| DEFAULT_NFNL.into());
+            let command: Vec<OsString> = std::iter::once("nft".into()).chain(arguments).collect();
+            return Ok(commands::exec(Path::new(&socket), &command)?);
+        }
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { out } => commands::man(out.as_deref())?,
         Command::Openapi => print!("{}", cli::api::document()),

@@ -57,8 +57,8 @@ pub struct Events {
     pub listened: u64,
 }
 
-/// Bytes that a datagram of several events may grow to.
-const DATAGRAM: usize = 16 << 10;
+/// Bytes that a datagram of several events may grow to: programs on libmnl read events into one page (`NLMSG_GOODSIZE`).
+const DATAGRAM: usize = 3776;
 
 impl Events {
     /// Whether anybody hears an event of this group that `cause` brings about: a listener, or its sender by `NLM_F_ECHO`.
@@ -67,21 +67,19 @@ impl Events {
     }
 
     /// One event, the message that `write` writes; `echo` is the client that asked for an echo. Events of one kind share
-    /// datagrams.
+    /// datagrams, as far as they fit.
     pub fn push(&mut self, group: u32, echo: Option<u64>, write: impl FnOnce(&mut Writer)) {
         let mut out = Writer::default();
+        write(&mut out);
         match self.queue.last_mut() {
             Some(last)
-                if last.group == group && last.echo == echo && last.datagram.len() < DATAGRAM =>
+                if last.group == group
+                    && last.echo == echo
+                    && last.datagram.len() + out.buf.len() <= DATAGRAM =>
             {
-                out.buf = std::mem::take(&mut last.datagram);
-                write(&mut out);
-                last.datagram = out.buf;
+                last.datagram.append(&mut out.buf);
             }
-            _ => {
-                write(&mut out);
-                self.queue.push(Event { group, datagram: out.buf, echo });
-            }
+            _ => self.queue.push(Event { group, datagram: out.buf, echo }),
         }
     }
 }

@@ -3,10 +3,11 @@
 //! # Overview
 //!
 //! Each `show` command is a [`View`]: what it asks the daemon for, and how it prints what it got, with rates where it has
-//! an earlier answer to compare with. [`show`] asks once or again and again. The others print something that needs no
-//! daemon.
+//! an earlier answer to compare with. [`show`] asks once or again and again. [`exec()`] runs a tool on the daemon. The others
+//! print something that needs no daemon.
 
 pub mod drops;
+pub mod exec;
 mod numbers;
 pub mod ports;
 pub mod status;
@@ -25,6 +26,7 @@ use crate::client::{Client, ClientError};
 use crate::config::{self, Host, Report};
 
 pub use drops::DropsView;
+pub use exec::exec;
 pub use ports::PortsView;
 pub use status::StatusView;
 pub use workers::WorkersView;
