@@ -11,6 +11,8 @@ use crate::verdict::{
     Verdict,
 };
 
+/// Bytes of a value in an expression (`struct nft_data`).
+const MAX_EXPR_DATA: usize = 16;
 const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
@@ -43,13 +45,29 @@ impl crate::schema::Value for RawData {
 }
 
 impl RawData {
-    /// What it means there.
+    /// What it means there. What an expression holds is no longer than one of the large registers.
     ///
     /// # Errors
     ///
     /// As [`Data::decode`].
     pub fn decode(&self, cx: &Decode<'_>) -> Result<Data> {
-        Data::decode(&Attr { kind: 0, data: &self.0, offset: self.1 }, cx)
+        let attr = Attr { kind: 0, data: &self.0, offset: self.1 };
+        match Data::decode(&attr, cx)? {
+            Data::Value(value) if value.len() > MAX_EXPR_DATA => Err(attr.error(Errno::EOVERFLOW)),
+            data => Ok(data),
+        }
+    }
+
+    /// The value that it means there.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a verdict, else as [`Self::decode`].
+    pub fn value(&self, cx: &Decode<'_>) -> Result<Box<[u8]>> {
+        match self.decode(cx)? {
+            Data::Value(value) => Ok(value),
+            Data::Verdict(_) => Err(Errno::EINVAL.into()),
+        }
     }
 }
 

@@ -21,5 +21,6 @@ pub mod program;
 pub mod reference;
 pub mod regs;
 pub mod schema;
+mod sums;
 pub mod trace;
 pub mod verdict;

@@ -13,6 +13,11 @@ use crate::program::Program;
 use crate::regs::Regs;
 use crate::trace::Trace;
 
+mod info;
+mod write;
+
+pub use info::{ExtHeader, Transport};
+
 /// A frame's bytes, in segments or not.
 pub trait Bytes {
     /// Length of the frame.
@@ -180,6 +185,8 @@ pub struct Cx<'a> {
     pub effects: &'a mut Effects,
     /// The rules that are run: sets and objects are looked up here.
     pub program: &'a Program,
+    /// The transport header as it was when the base chain began; [`Cx::look`] fills it in.
+    pub transport: Option<Transport>,
 }
 
 impl Cx<'_> {
@@ -204,23 +211,9 @@ impl Cx<'_> {
         env.trace(&Seen { bytes: &**bytes, layers, meta, place: *place }, trace);
     }
 
-    /// What `skb->len` is here: the bytes from the header of the hook's family on.
+    /// What `skb->len` is here.
     pub fn len(&self) -> usize {
-        let start = match self.place.family {
-            Family::Ipv4 | Family::Ipv6 | Family::Inet | Family::Arp => {
-                usize::from(self.layers.l3_offset)
-            }
-            Family::Bridge | Family::Netdev => usize::from(self.layers.l3_offset),
-        };
-        let end = match self.layers.l3 {
-            packet::L3::Ipv4 | packet::L3::Ipv6
-                if !matches!(self.place.family, Family::Bridge | Family::Netdev) =>
-            {
-                self.layers.end as usize
-            }
-            _ => self.bytes.size(),
-        };
-        end.saturating_sub(start)
+        self.end().saturating_sub(self.data())
     }
 
     /// Whether there is nothing.

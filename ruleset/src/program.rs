@@ -22,6 +22,8 @@ const FAMILIES: usize = 11;
 pub struct Hooked {
     /// The chain.
     pub chain: ChainId,
+    /// Its table's family.
+    pub family: Family,
     /// Its priority and policy.
     pub base: Arc<Base>,
 }
@@ -98,7 +100,11 @@ fn hooks(state: &State) -> Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]> {
             if let Some(hooked) =
                 all.get_mut(*family as usize).and_then(|h| h.get_mut(base.hook as usize))
             {
-                hooked.push(Hooked { chain: chain.id, base: base.clone() });
+                hooked.push(Hooked {
+                    chain: chain.id,
+                    family: chain.table.family,
+                    base: base.clone(),
+                });
             }
         }
     }

@@ -3,8 +3,9 @@
 //! What is compiled later is held equal to this by a property test, and this to Linux by another.
 
 use arrayvec::ArrayVec;
+use packet::L3;
 
-use crate::family::Hook;
+use crate::family::{Family, Hook};
 use crate::model::{Chain, Cursor};
 use crate::packet::Cx;
 use crate::program::{Hooked, on_device};
@@ -53,14 +54,29 @@ fn concerns(hooked: &Hooked, cx: &Cx<'_>) -> bool {
     device.is_some_and(|device| on_device(&hooked.base.devices, device.name))
 }
 
-/// Runs one base chain and what it jumps to.
+/// Runs one base chain and what it jumps to. The inet family's chains on devices see IP alone, as such.
 fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
+    let family = cx.place.family;
+    if hooked.family == Family::Inet && cx.place.hook == Hook::Ingress {
+        cx.place.family = match cx.l3() {
+            L3::Ipv4 => Family::Ipv4,
+            L3::Ipv6 => Family::Ipv6,
+            L3::Arp | L3::Other => return Outcome::Accept,
+        };
+    }
+    let outcome = chains(hooked, cx);
+    cx.place.family = family;
+    outcome
+}
+
+fn chains(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
     let program = cx.program;
     let Some(mut chain) = program.chain(hooked.chain) else { return Outcome::Accept };
     let base = chain;
     let mut teller = Teller::new(base);
     let mut cursor = Cursor::default();
     let mut callers = ArrayVec::<(&Chain, Cursor), MAX_DEPTH>::new();
+    cx.look();
     loop {
         let verdict = rules(chain, &mut cursor, cx, &mut teller);
         match verdict {

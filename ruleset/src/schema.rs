@@ -143,6 +143,22 @@ macro_rules! integer {
 
 integer!(u8, u16, u32, u64);
 
+/// A number below 256 that takes 32 bits on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Small(pub u8);
+
+impl Value for Small {
+    const KIND: Kind = Kind::Integer { bytes: 4, min: 0, max: u8::MAX as u64 };
+
+    fn get(attr: &Attr<'_>) -> Result<Self> {
+        u8::try_from(attr.u32()?).map(Self).map_err(|_| attr.error(Errno::ERANGE))
+    }
+
+    fn put(&self, kind: u16, out: &mut Writer) {
+        out.u32(kind, self.0.into());
+    }
+}
+
 /// A text of at most `N` bytes, without the NUL that ends it on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<const N: usize>(pub Box<str>);
@@ -267,7 +283,8 @@ macro_rules! attributes {
     };
 }
 
-/// Declares an enumeration on the wire (a big-endian integer) with its words.
+/// Declares an enumeration on the wire (a big-endian integer) with its words. Another number is refused with `EINVAL`, or with
+/// what stands behind the type: `enum Op: u32, else EOPNOTSUPP`.
 ///
 /// ```
 /// ruleset::choice! {
@@ -286,6 +303,17 @@ macro_rules! choice {
     (
         $(#[$meta:meta])*
         $vis:vis enum $name:ident: $repr:ident {
+            $($all:tt)*
+        }
+    ) => {
+        $crate::choice! {
+            $(#[$meta])*
+            $vis enum $name: $repr, else EINVAL { $($all)* }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $name:ident: $repr:ident, else $errno:ident {
             $($(#[$doc:meta])* $variant:ident = $number:literal => $word:literal,)*
         }
     ) => {
@@ -313,7 +341,7 @@ macro_rules! choice {
 
             fn get(attr: &$crate::nfnetlink::Attr<'_>) -> $crate::nfnetlink::Result<Self> {
                 Self::from_number(attr.$repr()?)
-                    .ok_or_else(|| attr.error($crate::nfnetlink::Errno::EINVAL))
+                    .ok_or_else(|| attr.error($crate::nfnetlink::Errno::$errno))
             }
 
             fn put(&self, kind: u16, out: &mut $crate::nfnetlink::Writer) {

@@ -1,6 +1,6 @@
 //! `cmp`: a register against a constant.
 
-use nfnetlink::{Attr, Errno, Result, Writer};
+use nfnetlink::{Attr, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
 use crate::data::{Data, RawData};
@@ -51,9 +51,7 @@ struct Cmp {
 
 fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
     let Attributes { sreg, op, data } = Attributes::decode(data)?;
-    let Data::Value(value) = data.decode(cx)? else {
-        return Err(Errno::EINVAL.into());
-    };
+    let value = data.value(cx)?;
     cx.load(sreg, value.len())?;
     Ok(Box::new(Cmp { sreg, op, value }))
 }

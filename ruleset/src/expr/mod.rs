@@ -19,13 +19,24 @@ use crate::regs::{AnyReg, Reg};
 use crate::schema::Schema;
 use crate::verdict::Verdict;
 
+mod bitwise;
+mod byteorder;
 mod cmp;
 mod counter;
 mod immediate;
 mod payload;
+mod range;
 
 /// Every expression, by name. The one place that knows them all.
-pub static REGISTRY: &[&Kind] = &[&cmp::KIND, &counter::KIND, &immediate::KIND, &payload::KIND];
+pub static REGISTRY: &[&Kind] = &[
+    &bitwise::KIND,
+    &byteorder::KIND,
+    &cmp::KIND,
+    &counter::KIND,
+    &immediate::KIND,
+    &payload::KIND,
+    &range::KIND,
+];
 
 /// What is known of an expression before there is one.
 #[derive(Debug)]
