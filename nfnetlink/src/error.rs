@@ -43,6 +43,7 @@ errnos! {
     ERESTART = 85, "Restart.";
     ENODATA = 61, "No data.";
     EMSGSIZE = 90, "Message too long.";
+    EPROTONOSUPPORT = 93, "Protocol not supported.";
     EOPNOTSUPP = 95, "Not supported.";
     EAFNOSUPPORT = 97, "Address family not supported.";
     EADDRINUSE = 98, "Address in use.";

@@ -23,7 +23,10 @@ mod bitwise;
 mod byteorder;
 mod cmp;
 mod counter;
+mod ct;
+mod exthdr;
 mod immediate;
+mod meta;
 mod payload;
 mod range;
 
@@ -33,7 +36,10 @@ pub static REGISTRY: &[&Kind] = &[
     &byteorder::KIND,
     &cmp::KIND,
     &counter::KIND,
+    &ct::KIND,
+    &exthdr::KIND,
     &immediate::KIND,
+    &meta::KIND,
     &payload::KIND,
     &range::KIND,
 ];

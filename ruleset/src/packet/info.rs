@@ -52,6 +52,15 @@ impl Cx<'_> {
             && !matches!(self.place.hook, Hook::Ingress | Hook::Egress)
     }
 
+    /// Whether the packet has a route here (`skb_dst`).
+    pub fn is_past_routing(&self) -> bool {
+        match self.place.hook {
+            Hook::Ingress | Hook::Prerouting => false,
+            Hook::Egress => true,
+            Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => self.is_routed(),
+        }
+    }
+
     /// VLAN tags in the frame's bytes; one more may have been stripped by the device.
     pub(super) fn tags_in_bytes(&self) -> usize {
         usize::from(self.layers.l3_offset).saturating_sub(ETH) / VLAN
