@@ -4,7 +4,8 @@
 //!
 //! A batch makes a table with a base chain that jumps to each of CHAINS chains, and RULES rules over these: source address,
 //! protocol, port, counter, verdict, a comment. `engine` is the time from the batch's bytes to its acknowledgement, with
-//! nobody to adopt the program; `one more` the same for a batch of one rule afterwards. `--nft` loads the same rules by the real
+//! nobody to adopt the program; `one more` the same for a batch of one rule afterwards, `one jump more` for one whose jump has to
+//! be checked for loops. `--nft` loads the same rules by the real
 //! `nft -f`, into us through the preload library and into the kernel of an empty network namespace (root), in turns.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -37,10 +38,10 @@ fn main() -> anyhow::Result<()> {
         args = ["10000:1000", "100000:1000", "1000000:1000"].map(String::from).to_vec();
     }
     println!(
-        "| rules | chains | engine ms | one more µs | bytes per rule |{}",
+        "| rules | chains | engine ms | one more µs | one jump more µs | bytes per rule |{}",
         if nft { " nft to us s | nft to the kernel s |" } else { "" }
     );
-    println!("|---|---|---|---|---|{}", if nft { "---|---|" } else { "" });
+    println!("|---|---|---|---|---|---|{}", if nft { "---|---|" } else { "" });
     for arg in args {
         let (rules, chains) = arg.split_once(':').context("RULES:CHAINS")?;
         let (rules, chains) = (rules.parse()?, chains.parse()?);
@@ -51,7 +52,13 @@ fn main() -> anyhow::Result<()> {
         let more = Spread::of(measured.iter().map(|run| run.one_more.as_secs_f64() * 1e6));
         // The first run's: later ones find memory that the process has already.
         let bytes = measured[0].memory as f64 / rules as f64;
-        print!("| {rules} | {chains} | {} | {} | {bytes:.0} |", spread(ms), spread(more));
+        let jump = Spread::of(measured.iter().map(|run| run.one_jump.as_secs_f64() * 1e6));
+        print!(
+            "| {rules} | {chains} | {} | {} | {} | {bytes:.0} |",
+            spread(ms),
+            spread(more),
+            spread(jump)
+        );
         if nft {
             let (us, kernel) = by_nft(rules, chains, runs.min(3))?;
             print!(" {} | {} |", spread(us), spread(kernel));
@@ -68,6 +75,7 @@ fn spread(spread: Spread) -> String {
 struct Run {
     engine: Duration,
     one_more: Duration,
+    one_jump: Duration,
     memory: usize,
 }
 
@@ -90,7 +98,12 @@ fn measure(batch: &[u8], chains: usize) -> anyhow::Result<Run> {
     let start = Instant::now();
     send(&mut engine, client, &more)?;
     let one_more = start.elapsed();
-    Ok(Run { engine: time, one_more, memory })
+    let mut jump = Batch::default();
+    jump.in_chain("c0", |out| verdict(out, -3, Some(&format!("c{}", chains - 1))));
+    let jump = jump.end();
+    let start = Instant::now();
+    send(&mut engine, client, &jump)?;
+    Ok(Run { engine: time, one_more, one_jump: start.elapsed(), memory })
 }
 
 /// Sends a batch whose end wants an acknowledgement.
@@ -163,7 +176,10 @@ impl Batch {
         self.in_chain(&format!("c{chain}"), |out| {
             payload(out, 1, 12, 4);
             cmp(out, &(0x0a00_0000 + n as u32).to_be_bytes());
-            payload(out, 1, 9, 1);
+            expr(out, "meta", |out| {
+                out.u32(1, 1);
+                out.u32(2, 16);
+            });
             cmp(out, &[6]);
             payload(out, 2, 2, 2);
             cmp(out, &(n as u16).to_be_bytes());
