@@ -7,6 +7,9 @@
 //! the workers, which [`reference::run`] runs for each packet at each hook. Expressions live in [`expr`], one in a file.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+#[cfg(test)]
+extern crate self as ruleset;
+
 pub use nfnetlink;
 
 pub mod counters;

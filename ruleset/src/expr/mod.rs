@@ -28,6 +28,8 @@ mod exthdr;
 mod immediate;
 mod meta;
 mod payload;
+#[cfg(test)]
+mod probe;
 mod range;
 
 /// Every expression, by name. The one place that knows them all.
@@ -41,6 +43,8 @@ pub static REGISTRY: &[&Kind] = &[
     &immediate::KIND,
     &meta::KIND,
     &payload::KIND,
+    #[cfg(test)]
+    &probe::KIND,
     &range::KIND,
 ];
 
