@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 
 crate::attributes! {
     /// Reads what is known of a packet beside its bytes, or changes it.
-    struct Attributes("meta") {
+    pub(super) struct Attributes("meta") {
         /// Where to; to read.
         1 => dreg: Option<Reg>,
         /// What.
@@ -23,7 +23,7 @@ crate::attributes! {
 
 crate::choice! {
     /// What is known of a packet (`enum nft_meta_keys`).
-    enum Key: u32, else EOPNOTSUPP {
+    pub(super) enum Key: u32, else EOPNOTSUPP {
         /// Its length in bytes.
         Len = 0 => "length",
         /// Its EtherType.

@@ -25,12 +25,21 @@ mod cmp;
 mod counter;
 mod ct;
 mod exthdr;
+mod fib;
+mod hash;
 mod immediate;
+mod inner;
 mod meta;
+mod numgen;
+mod osf;
 mod payload;
 #[cfg(test)]
 mod probe;
 mod range;
+mod rt;
+mod socket;
+mod tunnel;
+mod xfrm;
 
 /// Every expression, by name. The one place that knows them all.
 pub static REGISTRY: &[&Kind] = &[
@@ -40,12 +49,21 @@ pub static REGISTRY: &[&Kind] = &[
     &counter::KIND,
     &ct::KIND,
     &exthdr::KIND,
+    &fib::KIND,
+    &hash::KIND,
     &immediate::KIND,
+    &inner::KIND,
     &meta::KIND,
+    &numgen::KIND,
+    &osf::KIND,
     &payload::KIND,
     #[cfg(test)]
     &probe::KIND,
     &range::KIND,
+    &rt::KIND,
+    &socket::KIND,
+    &tunnel::KIND,
+    &xfrm::KIND,
 ];
 
 /// What is known of an expression before there is one.

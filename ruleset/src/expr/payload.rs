@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 
 crate::attributes! {
     /// Reads bytes of a header into a register, or writes them.
-    struct Attributes("payload") {
+    pub(super) struct Attributes("payload") {
         /// Where to; to read.
         1 => dreg: Option<Reg>,
         /// What the offset counts from.
@@ -51,7 +51,7 @@ crate::choice! {
 
 crate::choice! {
     /// A kind of checksum (`enum nft_payload_csum_types`).
-    enum Checksum: u32, else EOPNOTSUPP {
+    pub(super) enum Checksum: u32, else EOPNOTSUPP {
         /// None.
         None = 0 => "none",
         /// Of the internet protocols (RFC 1071).

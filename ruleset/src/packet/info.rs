@@ -160,7 +160,11 @@ impl Cx<'_> {
     /// Follows IPv6's chain (`ipv6_find_hdr`) to the header of this number, or, without one, to the first that is no extension
     /// header or an authentication header.
     pub fn ext_header(&self, wanted: Option<u8>) -> Option<ExtHeader> {
-        let first = self.network();
+        self.ext_header_at(self.network(), wanted)
+    }
+
+    /// The same for an IPv6 header that begins at `first`.
+    pub fn ext_header_at(&self, first: usize, wanted: Option<u8>) -> Option<ExtHeader> {
         let [mut number] = self.peek(first + 6)?;
         let mut offset = first + IPV6;
         loop {
