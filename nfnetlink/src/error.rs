@@ -97,6 +97,13 @@ impl Error {
         self.offset.get_or_insert(attr.offset);
         self
     }
+
+    /// About this attribute, whatever inner one was named: as the kernel does for an expression that it refuses.
+    #[must_use]
+    pub fn all_at(mut self, attr: &crate::Attr<'_>) -> Self {
+        self.offset = Some(attr.offset);
+        self
+    }
 }
 
 impl From<Errno> for Error {

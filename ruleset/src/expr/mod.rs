@@ -309,7 +309,7 @@ pub fn decode_list(
         if attr.kind != LIST_ELEM || exprs.len() == most {
             return Err(attr.error(Errno::EINVAL));
         }
-        exprs.push(decode_one(&attr, cx)?);
+        exprs.push(decode_one(&attr, cx).map_err(|error| error.all_at(&attr))?);
     }
     Ok(exprs.into())
 }

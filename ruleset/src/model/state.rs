@@ -10,7 +10,7 @@ use crate::ids::{ChainId, Generation, Handle, ObjectId, SetId};
 use super::{Chain, Name, Object, Set, Slots, Table, TableKey};
 
 /// Everything, at one moment. A clone is a snapshot and costs nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// Counts commits.
     pub generation: Generation,
@@ -37,6 +37,21 @@ pub struct BatchIds {
     pub sets: HashMap<(Handle, u32), SetId, RandomState>,
     /// `NFTA_RULE_ID`: the rule's chain and handle.
     pub rules: HashMap<(Handle, u32), (ChainId, Handle), RandomState>,
+}
+
+impl Default for State {
+    /// Nothing, in the generation that a network namespace's ruleset begins with.
+    fn default() -> Self {
+        Self {
+            generation: Generation(1),
+            tables: imbl::OrdMap::new(),
+            names: imbl::HashMap::new(),
+            last_table: 0,
+            chains: Slots::default(),
+            sets: Slots::default(),
+            objects: Slots::default(),
+        }
+    }
 }
 
 impl State {
@@ -69,6 +84,21 @@ impl State {
         self.names.insert((*table.key).clone(), handle);
         self.tables.insert(handle, std::sync::Arc::new(table));
         handle
+    }
+
+    /// Handles that `refused`, a batch on this state, gave are not given again, as in the kernel.
+    pub fn skip_handles(&mut self, refused: &Self) {
+        self.last_table = self.last_table.max(refused.last_table);
+        let moved = refused.tables.iter().filter(|(handle, table)| {
+            self.tables.get(*handle).is_some_and(|old| old.last_handle < table.last_handle)
+        });
+        let moved: Vec<(Handle, u64)> =
+            moved.map(|(handle, table)| (*handle, table.last_handle)).collect();
+        for (handle, last) in moved {
+            if let Some(table) = self.table_mut(handle) {
+                table.last_handle = last;
+            }
+        }
     }
 
     /// Takes a table out; what was in it must be gone.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
+use nfnetlink::message::NLM_F_ECHO;
 use nfnetlink::{Client, Errno, Error, Events, Header, Result};
 
 use crate::counters::CounterPool;
@@ -27,13 +28,16 @@ pub(crate) struct Batch {
     /// Tables whose graph of chains may have got a loop, too deep, or an expression where it must not be.
     /// For each, the messages that made it so, with the chains that they changed.
     pub(crate) unchecked: HashMap<Handle, Vec<(Header, ChainId)>, RandomState>,
-    /// Anything at all was changed.
+    /// Anything at all was changed; a batch that changes nothing makes no generation. Set by [`Op::is_heard`], which every
+    /// change asks.
     pub(crate) changed: bool,
     /// Called once the batch is committed, for what is shared with the packet path and must not change before: elements of
     /// dynamic sets, updates of objects.
     pub(crate) on_commit: Vec<Box<dyn FnOnce() + Send>>,
     /// The message that was found at fault when this batch was tried before, by its sequence number, and why.
     pub(super) fault: Option<(u32, Error)>,
+    /// Its sender asked for an echo.
+    pub(super) echo: bool,
     /// What listeners will hear.
     pub(crate) told: Vec<Told>,
 }
@@ -49,6 +53,7 @@ impl Batch {
             changed: false,
             on_commit: Vec::new(),
             fault: None,
+            echo: false,
             told: Vec::new(),
         }
     }
@@ -75,7 +80,7 @@ impl Batch {
         self.state.generation = self.generation();
         let cx = Encode { state: &self.state, reset: false, now };
         self.told.drain(..).for_each(|told| told.tell(&cx, events));
-        generation::announce(&self.state, client, events);
+        generation::announce(&self.state, client, self.echo, events);
         self.on_commit.drain(..).for_each(|act| act());
         Some(self.state)
     }
@@ -139,7 +144,7 @@ impl Batch {
 
 /// Applies one message.
 pub(super) fn apply(op: &mut Op<'_>) -> Result<()> {
-    op.batch.changed = true;
+    op.batch.echo |= op.message.has(NLM_F_ECHO);
     if let Some((_, error)) = op.batch.fault.take_if(|(seq, _)| *seq == op.message.header.seq) {
         return Err(error);
     }

@@ -178,10 +178,13 @@ fn add(op: &mut Op<'_>, table: Handle, policy: Option<Verdict>, flags: ChainFlag
 }
 
 fn announce(op: &mut Op<'_>, id: ChainId, family: Family) {
+    // As it is now, in case that the batch deletes it again.
+    let Some(now) = op.is_heard().then(|| op.batch.state.chains.get(id.0).cloned()).flatten()
+    else {
+        return;
+    };
     op.notify(msg::NEWCHAIN, op.event_flags(), family, move |out, cx| {
-        if let Some(chain) = cx.state.chain(id) {
-            write(chain, out, cx);
-        }
+        write(cx.state.chain(id).unwrap_or(&now), out, cx);
     });
 }
 
@@ -359,13 +362,13 @@ pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
         Err(error) if destroy && error.errno == Errno::ENOENT => return Ok(()),
         found => found?,
     };
-    let found = match (attrs[HANDLE], attrs[NAME]) {
-        (Some(attr), _) => by_handle(op, handle, &attr),
-        (None, Some(attr)) => {
-            let named = op.table_ref(handle)?.chains.named(attr.str(NAME_LEN)?);
-            named.ok_or_else(|| attr.error(Errno::ENOENT))
+    let named = attrs[HANDLE].or(attrs[NAME]).ok_or(Errno::EINVAL)?;
+    let found = match attrs[HANDLE] {
+        Some(attr) => by_handle(op, handle, &attr),
+        None => {
+            let found = op.table_ref(handle)?.chains.named(named.str(NAME_LEN)?);
+            found.ok_or_else(|| named.error(Errno::ENOENT))
         }
-        (None, None) => Err(Errno::EINVAL.into()),
     };
     let id = match found {
         Err(error) if destroy && error.errno == Errno::ENOENT => return Ok(()),
@@ -388,7 +391,7 @@ pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
     }
     rule::flush(op, id)?;
     if op.batch.state.chain(id).is_some_and(|chain| chain.uses > 0) {
-        return Err(Errno::EBUSY.into());
+        return Err(named.error(Errno::EBUSY));
     }
     remove(op, id)
 }

@@ -20,10 +20,10 @@ pub(super) fn get(query: &Query<'_>, reply: &mut Reply<'_>) -> Result<()> {
 }
 
 /// Ends the events of a commit.
-pub(super) fn announce(state: &State, client: Client, events: &mut Events) {
-    if events.listened & (1 << GROUP) != 0 {
+pub(super) fn announce(state: &State, client: Client, echo: bool, events: &mut Events) {
+    if echo || events.listened & (1 << GROUP) != 0 {
         let header = Header { kind: kind(msg::NEWGEN), pid: client.port_id, ..Header::default() };
-        events.push(GROUP, None, |out| {
+        events.push(GROUP, echo.then_some(client.id), |out| {
             out.message(header, nfgen(state), |out| write(state, client, out));
         });
     }

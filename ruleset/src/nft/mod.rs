@@ -128,8 +128,13 @@ impl NfTables {
     fn finish(&mut self, batch: Batch, client: Client, events: &mut Events) {
         let hooks_changed = batch.hooks_changed;
         let Some(state) = batch.finish(client, (self.host.now)(), events) else { return };
-        self.program = Arc::new(Program::new(&state, &self.program, hooks_changed));
         self.state = state;
+        self.run(hooks_changed);
+    }
+
+    /// Has the workers run the state as it is.
+    fn run(&mut self, hooks_changed: bool) {
+        self.program = Arc::new(Program::new(&self.state, &self.program, hooks_changed));
         (self.host.publish)(self.program.clone());
     }
 
@@ -203,15 +208,15 @@ impl Subsystem for NfTables {
     }
 
     fn abort(&mut self) {
-        self.batch = None;
+        if let Some(batch) = self.batch.take() {
+            self.state.skip_handles(&batch.state);
+        }
     }
 
-    fn disconnected(&mut self, client: Client, events: &mut Events) {
-        let mut batch = Batch::new(&self.state, self.counters.clone());
-        if !table::disown(&mut batch.state, client) {
-            return;
+    fn disconnected(&mut self, client: Client, _events: &mut Events) {
+        // No generation, no event: the kernel lets an owner's tables go without a word.
+        if table::disown(&mut self.state, client) {
+            self.run(true);
         }
-        (batch.hooks_changed, batch.changed) = (true, true);
-        self.finish(batch, client, events);
     }
 }

@@ -97,8 +97,9 @@ impl<'a> Op<'a> {
         });
     }
 
-    /// Whether anybody hears an event that this message brings about.
-    pub(crate) fn is_heard(&self) -> bool {
+    /// This message changes something. Whether anybody hears of it.
+    pub(crate) fn is_heard(&mut self) -> bool {
+        self.batch.changed = true;
         self.events.wanted(GROUP, self.message)
     }
 

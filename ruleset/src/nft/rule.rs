@@ -51,6 +51,11 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let (place, handle) = place(op, table, found)?;
+    let handle = match handle {
+        Some(handle) => handle,
+        // Also a rule that is refused below uses one up, as in the kernel.
+        None => op.batch.state.table_mut(table).ok_or(Errno::ENOENT)?.next_handle(),
+    };
     let userdata = table::userdata(attrs[USERDATA].as_ref())?;
     let compat = attrs[COMPAT].map(|attr| decode_compat(&attr)).transpose()?;
     let exprs = match attrs[EXPRESSIONS] {
@@ -60,10 +65,6 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
             expr::decode_list(&list, expr::MAX_EXPRS, &mut decoder)?
         }
         None => Box::default(),
-    };
-    let handle = match handle {
-        Some(handle) => handle,
-        None => op.batch.state.table_mut(table).ok_or(Errno::ENOENT)?.next_handle(),
     };
     let rule = Arc::new(Rule { handle, exprs, userdata, compat });
     if let Some(id) = attrs[ID] {
@@ -84,10 +85,16 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
     }
     let family = op.family()?;
     let flags = op.message.header.flags & (NLM_F_APPEND | NLM_F_CREATE | NLM_F_EXCL);
+    let Some(now) = op.is_heard().then(|| op.batch.state.clone()) else { return Ok(()) };
     op.notify(msg::NEWRULE, flags, family, move |out, cx| {
+        // Where the batch deletes the chain again, it is as it was.
+        let cx = match cx.state.chain(chain) {
+            Some(_) => Encode { ..*cx },
+            None => Encode { state: &now, ..*cx },
+        };
         if let Some(chain) = cx.state.chain(chain) {
             let before = position_of_event(chain, &rule);
-            write(&chain.table.name, &chain.name, &rule, before, out, cx);
+            write(&chain.table.name, &chain.name, &rule, before, out, &cx);
         }
     });
     Ok(())
@@ -180,7 +187,7 @@ fn replace(op: &mut Op<'_>, chain: ChainId, cursor: Cursor, rule: &Arc<Rule>) ->
 struct Names(Option<Arc<State>>);
 
 impl Names {
-    fn of(op: &Op<'_>) -> Self {
+    fn of(op: &mut Op<'_>) -> Self {
         Self(op.is_heard().then(|| Arc::new(op.batch.state.clone())))
     }
 }
@@ -253,6 +260,9 @@ fn delete_found(op: &mut Op<'_>) -> Result<()> {
 pub(super) fn flush(op: &mut Op<'_>, id: ChainId) -> Result<()> {
     let chain = op.batch.state.chains.get_mut(id.0).ok_or(Errno::ENOENT)?;
     let rules = std::mem::take(&mut chain.rules);
+    if rules.is_empty() {
+        return Ok(());
+    }
     let names = Names::of(op);
     for rule in rules.iter() {
         gone(op, id, rule.clone(), &names)?;

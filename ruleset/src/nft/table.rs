@@ -82,10 +82,11 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
 }
 
 fn announce(op: &mut Op<'_>, handle: Handle, family: Family) {
+    // As it is now, in case that the batch deletes it again.
+    let now = op.is_heard().then(|| op.batch.state.tables.get(&handle).cloned()).flatten();
+    let Some(now) = now else { return };
     op.notify(msg::NEWTABLE, op.event_flags(), family, move |out, cx| {
-        if let Some(table) = cx.state.table_by_handle(handle) {
-            write(table, out);
-        }
+        write(cx.state.table_by_handle(handle).unwrap_or(&now), out);
     });
 }
 
