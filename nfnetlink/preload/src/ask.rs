@@ -117,6 +117,9 @@ fn part(bytes: &mut [u8]) -> iovec {
 /// The parts are readable memory.
 pub(crate) unsafe fn messages(fd: c_int, socket: &Socket, parts: &[iovec]) -> Result<usize, c_int> {
     let total = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.iov_len));
+    if total == 0 {
+        return Err(libc::ENODATA);
+    }
     if total <= frame::INLINE && parts.len() <= PARTS {
         let head = frame::words(frame::MESSAGES, 0);
         // SAFETY: the caller's promise.

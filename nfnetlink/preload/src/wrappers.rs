@@ -346,7 +346,7 @@ wrap! {
         match (table::find(fd), usize::try_from(count)) {
             (Some(_), Err(_)) => fail(libc::EINVAL),
             (Some(_), Ok(1..)) if parts.is_null() => fail(libc::EFAULT),
-            (Some(_), Ok(0)) => 0,
+            (Some(_), Ok(0)) => fail(libc::ENODATA),
             // SAFETY: as above.
             (Some(socket), Ok(count)) => unsafe {
                 let parts = std::slice::from_raw_parts(parts, count);

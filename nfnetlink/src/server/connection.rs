@@ -28,13 +28,10 @@ pub(super) struct Credentials {
 
 impl Credentials {
     /// Of the process that connected.
-    pub(super) fn of(fd: &OwnedFd) -> rustix::io::Result<Self> {
-        let peer = rustix::net::sockopt::socket_peercred(fd)?;
-        Ok(Self {
-            uid: peer.uid.as_raw(),
-            gid: peer.gid.as_raw(),
-            pid: peer.pid.as_raw_nonzero().get().unsigned_abs(),
-        })
+    pub(super) fn of(fd: &OwnedFd) -> nix::Result<Self> {
+        // Not rustix's, which takes the process id as never zero; that of a process in a container beside ours is zero.
+        let peer = nix::sys::socket::getsockopt(fd, nix::sys::socket::sockopt::PeerCredentials)?;
+        Ok(Self { uid: peer.uid(), gid: peer.gid(), pid: peer.pid().unsigned_abs() })
     }
 
     /// Root, the server's own user, and members of the group may ask.

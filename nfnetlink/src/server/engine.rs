@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::ack::ack;
 use super::batch;
-use super::peer::{Dumping, Outgoing, Peer};
+use super::peer::{Dumping, Limits, Outgoing, Peer};
 use super::stats::Stats;
 use crate::attr::Writer;
 use crate::error::{Errno, Error, Result};
@@ -71,14 +72,13 @@ pub struct Engine {
     listed: Vec<u64>,
     next_id: u64,
     next_port: u32,
-    /// Bytes of answers that may wait for a client.
-    answers: usize,
+    limits: Arc<Limits>,
     stats: Arc<Stats>,
 }
 
 impl Engine {
-    /// An engine that keeps at most `answers` bytes of answers for a client. Clients' ids begin at `first_id`.
-    pub fn new(answers: usize, first_id: u64, stats: Arc<Stats>) -> Self {
+    /// An engine that keeps at most `client` bytes of answers for a client. Clients' ids begin at `first_id`.
+    pub fn new(client: usize, first_id: u64, stats: Arc<Stats>) -> Self {
         Self {
             subsystems: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -88,9 +88,17 @@ impl Engine {
             listed: Vec::new(),
             next_id: first_id,
             next_port: SPARE_PORTS,
-            answers,
+            limits: Arc::new(Limits { client, all: usize::MAX, queued: AtomicUsize::new(0) }),
             stats,
         }
+    }
+
+    /// Keeps at most `all` bytes for all clients together. To be said before there are any.
+    #[must_use]
+    pub fn with_limit(mut self, all: usize) -> Self {
+        let client = self.limits.client;
+        self.limits = Arc::new(Limits { client, all, queued: AtomicUsize::new(0) });
+        self
     }
 
     /// Lets `subsystem` answer messages with its id; one that was there before is replaced.
@@ -118,7 +126,7 @@ impl Engine {
         let id = self.next_id;
         self.next_id += 1;
         let client = Client { id, port_id: 0, uid, pid };
-        self.peers.insert(id, Peer::new(client, allowed));
+        self.peers.insert(id, Peer::new(client, allowed, Arc::clone(&self.limits)));
         id
     }
 
@@ -189,9 +197,7 @@ impl Engine {
                 NO_ENOBUFS => peer.no_enobufs = value != 0,
                 CAP_ACK => peer.cap_ack = value != 0,
                 EXT_ACK => peer.ext_ack = value != 0,
-                frame::OPTION_RECEIVE_BUFFER => {
-                    peer.receive_buffer = (value as usize).min(self.answers)
-                }
+                frame::OPTION_RECEIVE_BUFFER => peer.set_receive_buffer(value as usize),
                 frame::OPTION_ROOM => peer.set_room(value as usize),
                 _ => {}
             },
@@ -336,7 +342,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&id)
             && !bytes.is_empty()
         {
-            self.stats.lost_answers.add(u64::from(!peer.answer(bytes, self.answers)));
+            self.stats.lost_answers.add(u64::from(!peer.answer(Arc::new(bytes))));
             list(peer, &mut self.listed);
         }
     }
@@ -347,7 +353,7 @@ impl Engine {
             let bytes = Arc::new(datagram);
             let (peers, listed) = (&mut self.peers, &mut self.listed);
             if let Some(peer) = echo.and_then(|id| peers.get_mut(&id)) {
-                let lost = !peer.echo(Arc::clone(&bytes), self.answers);
+                let lost = !peer.answer(Arc::clone(&bytes));
                 self.stats.lost_answers.add(u64::from(lost));
                 list(peer, listed);
             }

@@ -14,6 +14,7 @@
 
 mod ack;
 mod batch;
+mod bell;
 mod connection;
 mod engine;
 mod peer;
@@ -72,6 +73,8 @@ pub struct ServerConfig {
     pub max_request: usize,
     /// Bytes of answers that wait for a client that does not read. What is more is lost, and the client told.
     pub max_answers: usize,
+    /// Bytes that wait for all clients together.
+    pub max_queued: usize,
     /// Events from other threads that wait for the server.
     pub max_published: usize,
 }
@@ -83,7 +86,8 @@ impl Default for ServerConfig {
             group: None,
             max_clients: 4096,
             max_request: 512 << 20,
-            max_answers: 64 << 20,
+            max_answers: 16 << 20,
+            max_queued: 256 << 20,
             max_published: 16_384,
         }
     }
@@ -128,7 +132,8 @@ impl Server {
         };
         watch(rustix::fd::AsFd::as_fd(&listener), LISTENER).map_err(refused("watch"))?;
         watch(rustix::fd::AsFd::as_fd(&inbox), INBOX).map_err(refused("watch"))?;
-        let engine = Engine::new(config.max_answers, FIRST_CLIENT, Arc::clone(&stats));
+        let engine = Engine::new(config.max_answers, FIRST_CLIENT, Arc::clone(&stats))
+            .with_limit(config.max_queued);
         Ok(Self {
             config,
             listener,

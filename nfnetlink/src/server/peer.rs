@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::attr::Writer;
 use crate::message::{Header, NLM_F_DUMP_INTR, NLM_F_MULTI, NLMSG_DONE};
@@ -72,10 +73,28 @@ pub(super) struct Peer {
     unsettled: u32,
     /// Events were lost, and the queue has not been empty since.
     congested: bool,
+    limits: Arc<Limits>,
+}
+
+/// How much may wait to be sent.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// Bytes of answers for one client.
+    pub client: usize,
+    /// Bytes for all clients together.
+    pub all: usize,
+    /// Bytes that wait now, for all clients. Only the engine's thread touches it.
+    pub queued: AtomicUsize,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.limits.queued.fetch_sub(self.queued, Ordering::Relaxed);
+    }
 }
 
 impl Peer {
-    pub(super) fn new(client: Client, allowed: bool) -> Self {
+    pub(super) fn new(client: Client, allowed: bool, limits: Arc<Limits>) -> Self {
         Self {
             client,
             allowed,
@@ -93,6 +112,7 @@ impl Peer {
             owed: 0,
             unsettled: 0,
             congested: false,
+            limits,
         }
     }
 
@@ -100,14 +120,15 @@ impl Peer {
         self.room = bytes.clamp(*ROOM.start(), *ROOM.end());
     }
 
-    /// Queues an answer. At most `limit` bytes wait; the rest is lost, and the client is told.
-    pub(super) fn answer(&mut self, bytes: Vec<u8>, limit: usize) -> bool {
-        self.echo(Arc::new(bytes), limit)
+    /// Sets how many bytes of events may wait, as far as they may.
+    pub(super) fn set_receive_buffer(&mut self, bytes: usize) {
+        self.receive_buffer = bytes.min(self.limits.client);
     }
 
-    /// Queues an event that the client asked to hear of itself.
-    pub(super) fn echo(&mut self, bytes: Arc<Vec<u8>>, limit: usize) -> bool {
-        if self.queued + bytes.len() + OVERHEAD > limit.max(self.receive_buffer) {
+    /// Queues an answer, or an event that the client asked to hear of itself. False when there was no room: then it is lost,
+    /// and the client is told.
+    pub(super) fn answer(&mut self, bytes: Arc<Vec<u8>>) -> bool {
+        if !self.fits(bytes.len(), self.limits.client) {
             return self.lose();
         }
         self.push(Outgoing { bytes, group: 0, owed: true, overrun: false });
@@ -116,7 +137,7 @@ impl Peer {
 
     /// Queues an event of a group; false when it was lost.
     pub(super) fn event(&mut self, bytes: Arc<Vec<u8>>, group: u32) -> bool {
-        if self.congested || self.queued + bytes.len() + OVERHEAD > self.receive_buffer {
+        if self.congested || !self.fits(bytes.len(), self.receive_buffer) {
             return self.lose();
         }
         self.push(Outgoing { bytes, group, owed: false, overrun: false });
@@ -132,8 +153,17 @@ impl Peer {
         false
     }
 
+    /// Whether so many bytes more may wait, of `own` for this client. One datagram always may.
+    fn fits(&self, bytes: usize, own: usize) -> bool {
+        let all = self.limits.queued.load(Ordering::Relaxed);
+        self.queue.is_empty()
+            || self.queued + bytes + OVERHEAD <= own && all + bytes + OVERHEAD <= self.limits.all
+    }
+
     fn push(&mut self, outgoing: Outgoing) {
-        self.queued += outgoing.bytes.len() + OVERHEAD;
+        let cost = outgoing.bytes.len() + OVERHEAD;
+        self.queued += cost;
+        self.limits.queued.fetch_add(cost, Ordering::Relaxed);
         self.owed += usize::from(outgoing.owed);
         self.queue.push_back(outgoing);
     }
@@ -171,7 +201,9 @@ impl Peer {
     /// [`Self::front`] was sent, with `settled`.
     pub(super) fn pop(&mut self, settled: u32) {
         if let Some(sent) = self.queue.pop_front() {
-            self.queued -= sent.bytes.len() + OVERHEAD;
+            let cost = sent.bytes.len() + OVERHEAD;
+            self.queued -= cost;
+            self.limits.queued.fetch_sub(cost, Ordering::Relaxed);
             self.owed -= usize::from(sent.owed);
             self.unsettled -= settled.min(self.unsettled);
         }

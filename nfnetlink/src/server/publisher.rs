@@ -2,11 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::bell::Bell;
 use super::stats::Stats;
 use crate::subsystem::Event;
 
@@ -17,8 +18,7 @@ const GROUPS: u32 = 32;
 struct Shared {
     /// Written by whoever wakes, read by the server.
     eventfd: OwnedFd,
-    /// Set by whoever wakes, taken by the server: a second wake-up before that needs no system call.
-    rung: AtomicBool,
+    bell: Bell,
     /// Groups of which an event was lost here: publishers set bits, the server takes them.
     lost: AtomicU32,
     stats: Arc<Stats>,
@@ -31,7 +31,7 @@ pub struct Waker(Arc<Shared>);
 impl Waker {
     /// Wakes it. Costs a system call only when nobody has woken it since it last looked.
     pub fn wake(&self) {
-        if !self.0.rung.swap(true, Ordering::AcqRel) {
+        if self.0.bell.must_write() {
             // It can only fail when the count is near 2^64, and then it is readable anyway.
             let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
         }
@@ -80,7 +80,7 @@ pub(super) struct Inbox {
 pub(super) fn pair(events: usize, stats: Arc<Stats>) -> rustix::io::Result<(Publisher, Inbox)> {
     let shared = Arc::new(Shared {
         eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        rung: AtomicBool::new(false),
+        bell: Bell::new(),
         lost: AtomicU32::new(0),
         stats,
     });
@@ -93,8 +93,7 @@ impl Inbox {
     /// The server is awake: what is handed in from here on rings again.
     pub(super) fn awake(&self) {
         let _ = rustix::io::read(&self.shared.eventfd, &mut [0u8; 8]);
-        // A swap, not a store: it must see what was handed in before the bell that it takes.
-        self.shared.rung.swap(false, Ordering::AcqRel);
+        self.shared.bell.answered();
     }
 
     /// At most `n` events, and whether there may be more.

@@ -5,14 +5,15 @@
 //! - [`ECHO`]: one answer with the request's attributes.
 //! - [`FLOOD`]: attribute 1 says how many answers, attribute 2 how many bytes each has.
 //! - [`SHOUT`]: attribute 1 says how many events for the group of attribute 3, attribute 2 how many bytes each has.
+//! - [`REFUSE`]: `ERANGE`, with words.
 //! - [`MANY`] as a dump: attribute 1 says how many messages, attribute 2 how many bytes each has.
 
 use std::collections::BTreeSet;
 
-use nfnetlink::message::{NLM_F_ECHO, NLM_F_EXCL};
+use nfnetlink::message::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use nfnetlink::{
-    Attr, Client, Dump, Errno, Event, Events, Header, Message, NfGen, Reply, Result, Subsystem,
-    Table, Writer,
+    Attr, Client, Dump, Errno, Error, Event, Events, Header, Message, NfGen, Reply, Result,
+    Subsystem, Table, Writer,
 };
 
 pub const NFTABLES: u16 = 10 << 8;
@@ -25,18 +26,19 @@ pub const ECHO: u16 = NFTABLES | 200;
 pub const FLOOD: u16 = NFTABLES | 201;
 pub const SHOUT: u16 = NFTABLES | 202;
 pub const MANY: u16 = NFTABLES | 203;
+pub const REFUSE: u16 = NFTABLES | 204;
 pub const GROUP: u32 = 7;
 
 const NFGEN: NfGen = NfGen { family: 2, version: 0, res_id: 0 };
 
-/// The tables as they will be, and what changed: command, name, whether to echo it.
-type Pending = (BTreeSet<String>, Vec<(u16, String, bool)>);
+/// The tables as they will be, and what changed: the request's header, the table's name.
+pub type Pending = (BTreeSet<String>, Vec<(Header, String)>);
 
 #[derive(Default)]
 pub struct Toy {
     pub generation: u32,
     pub tables: BTreeSet<String>,
-    pending: Option<Pending>,
+    pub pending: Option<Pending>,
     /// Whether `commit` refuses, once, with `EAGAIN`.
     pub replays: u32,
 }
@@ -132,6 +134,7 @@ impl Subsystem for Toy {
                     events.queue.push(Event { group: number(table[3])?, datagram: out.buf, echo });
                 }
             }
+            REFUSE => return Err(Error::new(Errno::ERANGE).because("no")),
             _ => return Err(Errno::EINVAL.into()),
         }
         Ok(())
@@ -178,11 +181,11 @@ impl Subsystem for Toy {
             }
             NEW_TABLE => tables.insert(name.clone()),
             DEL_TABLE if tables.remove(&name) => true,
-            DEL_TABLE => return Err(attr.error(Errno::ENOENT).because("no such table")),
+            DEL_TABLE => return Err(attr.error(Errno::ENOENT)),
             // Elements and the like: taken and forgotten.
             _ => return Ok(()),
         };
-        changes.push((message.header.kind, name, message.has(NLM_F_ECHO)));
+        changes.push((message.header, name));
         Ok(())
     }
 
@@ -194,12 +197,23 @@ impl Subsystem for Toy {
         let (tables, changes) = self.pending.take().expect("commit outside of a batch");
         self.tables = tables;
         self.generation += 1;
-        for (kind, name, echo) in changes {
-            let mut out = Writer::default();
-            out.message(Header { kind, ..Header::default() }, NFGEN, |w| table(w, &name));
-            let echo = echo.then_some(client.id);
-            events.queue.push(Event { group: GROUP, datagram: out.buf, echo });
+        // As the kernel: what changed, then the new generation; echoed to who asked for an echo of anything.
+        let pid = client.port_id;
+        let mut last = (Header::default(), None);
+        for (Header { kind, flags, seq, .. }, name) in changes {
+            let echo = (flags & NLM_F_ECHO != 0).then_some(client.id);
+            let header = Header { kind, flags: flags & NLM_F_CREATE, seq, pid, len: 0 };
+            last = (header, last.1.or(echo));
+            events.push(GROUP, echo, |w| w.message(header, NFGEN, |w| table(w, &name)));
         }
+        let header = Header { kind: NEW_GEN, flags: 0, ..last.0 };
+        events.push(GROUP, last.1, |w| {
+            w.message(header, NfGen { family: 0, ..NFGEN }, |w| {
+                w.u32(1, self.generation);
+                w.u32(2, client.pid);
+                w.str(3, "toy");
+            });
+        });
         Ok(())
     }
 
