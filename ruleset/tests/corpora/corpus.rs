@@ -23,6 +23,19 @@ pub(crate) fn skip<T>(why: &str) -> Option<T> {
     None
 }
 
+/// The nft that is run on both sides: `TWINWALL_NFT`, for others than the installed one.
+pub(crate) fn nft() -> String {
+    std::env::var("TWINWALL_NFT").unwrap_or_else(|_| "nft".to_owned())
+}
+
+/// Whether the nft at hand is said to parse a row: that of Debian 12, unless another one is named.
+pub(crate) fn parses(row: &Value) -> bool {
+    match std::env::var_os("TWINWALL_NFT") {
+        Some(_) => row["nftgit_check"].as_bool().unwrap_or(true),
+        None => row["nft106_check"] == Value::Bool(true),
+    }
+}
+
 /// Whether a program is there to be run.
 pub(crate) fn tool(name: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();

@@ -176,7 +176,7 @@ impl Lab {
     }
 
     pub(crate) fn nft(&self, side: Side, args: &[&str]) -> Done {
-        self.tool(side, "nft", args, "")
+        self.tool(side, &corpus::nft(), args, "")
     }
 
     /// Loads a file by `nft -f`.

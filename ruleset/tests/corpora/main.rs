@@ -3,7 +3,8 @@
 //!
 //! It needs root (for the namespaces), `nft`, the iptables tools, and the corpora, whose folder `TWINWALL_CORPORA` names
 //! (default: `../shared/corpora` beside the workspace). Where something is missing the tests say so and pass. Each prints its
-//! figures and what differs, grouped by reason; `TWINWALL_CORPORA_ALL=1` prints each difference in full.
+//! figures and what differs, grouped by reason; `TWINWALL_CORPORA_ALL=1` prints each difference.
+//! `TWINWALL_NFT` names another nft than the installed one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -20,23 +20,26 @@ struct Monitor {
 impl Monitor {
     fn start(lab: &Lab, side: Side, args: &[&str]) -> Self {
         let path = lab.file(&format!("monitor-{side:?}"), b"");
-        let mut command = lab.command(side, "nft");
+        let mut command = lab.command(side, &corpus::nft());
         let out = File::create(&path).unwrap();
         command.args(args).stdin(Stdio::null()).stdout(out).stderr(Stdio::null());
-        let monitor = Self { child: command.spawn().unwrap(), path };
-        monitor.wait(lab, side);
+        let mut monitor = Self { child: command.spawn().unwrap(), path };
+        assert!(monitor.wait(lab, side), "{side:?}: nft {args:?} ends");
         monitor
     }
 
-    /// Waits until what happened so far is printed.
-    fn wait(&self, lab: &Lab, side: Side) {
+    /// Waits until what happened so far is printed. False if the monitor ended.
+    fn wait(&mut self, lab: &Lab, side: Side) -> bool {
         let before = self.printed().len();
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
             assert!(lab.nft(side, &[&format!("add table ip {MARK}; delete table ip {MARK}")]).ok());
             for _ in 0..10 {
                 if self.printed()[before..].contains(MARK) {
-                    return;
+                    return true;
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -60,7 +63,7 @@ impl Monitor {
 /// The events of a case, the marks and what says the process and generation left out.
 fn events(lab: &Lab, side: Side, args: &[&str], row: &serde_json::Value) -> Outcome {
     lab.flush(side);
-    let monitor = Monitor::start(lab, side, args);
+    let mut monitor = Monitor::start(lab, side, args);
     let mut codes = String::new();
     for step in row["steps"].as_array().unwrap() {
         let lines = step["I"].as_array().unwrap().iter().filter_map(|line| line.as_str());
@@ -68,7 +71,9 @@ fn events(lab: &Lab, side: Side, args: &[&str], row: &serde_json::Value) -> Outc
         let file = lab.file(&format!("step-{side:?}"), script.as_bytes());
         codes += &format!("{}\n", lab.load(side, &file).code);
     }
-    monitor.wait(lab, side);
+    if !monitor.wait(lab, side) {
+        return Outcome::Refused(format!("the monitor ended: {}", monitor.child.wait().unwrap()));
+    }
     let printed = monitor.end();
     let lines =
         printed.lines().filter(|line| !line.contains(MARK) && !line.starts_with("# new gen"));
