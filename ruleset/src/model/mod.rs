@@ -25,7 +25,10 @@ pub use index::Index;
 pub use list::{Cursor, List};
 pub use object::{Object, ObjectBody, ObjectKind};
 pub use rule::{Compat, Rule};
-pub use set::Set;
+pub use set::{
+    Element, Extra, Inserted, Key, Layout, Lifetime, Match, NewSet, Removed, Rest, Set, SetFlags, SharedSpec, Spec, Tuning,
+    Values,
+};
 pub use slots::Slots;
 pub use state::{BatchIds, State};
 pub use table::{Table, TableFlags, TableKey};

@@ -1,0 +1,366 @@
+//! A set, a map or a verdict map.
+//!
+//! # Overview
+//!
+//! What the control side puts in is kept in a persistent [`Store`] like everything else in the state: a clone is free, a lookup
+//! takes no lock. What packets put in lies beside it, shared by all snapshots ([`dynamic`]). An element is a [`Key`] and
+//! what is kept for it ([`Extra`]): nothing for most.
+//!
+//! # Life cycle
+//!
+//! An element that is over is neither found nor listed; [`Set::collect`] takes it out, now and then.
+//!
+//! # Who may touch what
+//!
+//! The control side owns sets. Workers read them, refresh and end elements by atomics, and put elements into the dynamic part.
+
+use std::sync::Arc;
+
+use crate::ids::{ChainId, Handle, SetId};
+
+use super::{Name, TableKey, Userdata};
+
+mod dynamic;
+mod element;
+mod exact;
+mod fields;
+mod key;
+mod ranges;
+mod sorted;
+mod spec;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use element::{Element, Extra, Lifetime, Match, Rest};
+pub use key::Key;
+pub use spec::{Layout, SetFlags, SharedSpec, Spec, Tuning, Values};
+
+use dynamic::Dynamic;
+use store::Store;
+
+/// Elements that fit into a set without a size that rules put elements into (`nft_dynset_init`).
+const DYNAMIC_SIZE: u32 = 0xffff;
+
+/// A set: keys, with values where it is a map.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Its slot.
+    pub id: SetId,
+    /// Its table.
+    pub table: Arc<TableKey>,
+    /// Its name.
+    pub name: Name,
+    /// Its handle in the table.
+    pub handle: Handle,
+    /// What it is.
+    pub spec: SharedSpec,
+    /// What an update may change.
+    pub tuning: Tuning,
+    /// Rules that use it.
+    pub uses: u32,
+    /// Chains that its elements lead to, with how many do (verdict maps).
+    pub jumps: imbl::OrdMap<ChainId, u32>,
+    /// The program's own.
+    pub userdata: Option<Userdata>,
+    /// What stands for all keys that nothing else stands for.
+    catchall: Option<Rest>,
+    store: Store,
+    dynamic: Arc<Dynamic>,
+    /// No element is over before this.
+    calm_until: u64,
+}
+
+/// What came of putting an element in.
+#[derive(Debug)]
+pub enum Inserted {
+    /// It is in.
+    New {
+        /// What was there and is over.
+        replaced: Vec<Element>,
+    },
+    /// It was there, with this.
+    Same(Rest),
+    /// It would overlap with another.
+    Overlaps,
+    /// It is no range: it ends before it begins.
+    Invalid,
+    /// The set is full.
+    Full,
+}
+
+/// What makes a [`Set`].
+#[derive(Clone, Debug)]
+pub struct NewSet {
+    /// Its table.
+    pub table: Arc<TableKey>,
+    /// Its name.
+    pub name: Name,
+    /// Its handle in the table.
+    pub handle: Handle,
+    /// What it is.
+    pub spec: SharedSpec,
+    /// What an update may change.
+    pub tuning: Tuning,
+    /// The program's own.
+    pub userdata: Option<Userdata>,
+}
+
+impl Set {
+    /// An empty set.
+    pub fn new(id: SetId, new: NewSet) -> Self {
+        let NewSet { table, name, handle, spec, tuning, userdata } = new;
+        Self {
+            id,
+            table,
+            name,
+            handle,
+            store: Store::new(&spec),
+            spec,
+            tuning,
+            uses: 0,
+            jumps: imbl::OrdMap::new(),
+            userdata,
+            catchall: None,
+            dynamic: Arc::default(),
+            calm_until: u64::MAX,
+        }
+    }
+
+    /// Its flags.
+    pub fn flags(&self) -> SetFlags {
+        self.spec.flags
+    }
+
+    /// Whether it goes with the rule that uses it.
+    pub fn is_anonymous(&self) -> bool {
+        self.flags().has(SetFlags::ANONYMOUS)
+    }
+
+    /// Elements that fit; 0: any number.
+    pub fn size(&self) -> u32 {
+        if self.tuning.size == 0 { self.dynamic.limit() } else { self.tuning.size }
+    }
+
+    /// Elements, as the kernel counts them: without the one for all others, with those that are over and not collected yet.
+    pub fn len(&self) -> usize {
+        match self.spec.layout {
+            Layout::Ranges => self.store.len() / 2,
+            _ => self.store.len() + self.dynamic.len(),
+        }
+    }
+
+    /// Whether it has no element that [`Self::len`] counts.
+    pub fn is_empty(&self) -> bool {
+        self.store.len() + self.dynamic.len() == 0
+    }
+
+    /// What a packet with this key finds.
+    #[inline]
+    pub fn find(&self, key: &[u8], now: u64) -> Option<Match<'_>> {
+        if let Some(rest) = self.store.find(key, now) {
+            return Some(Match::of(rest));
+        }
+        if let Some(extra) = self.dynamic.find(key, now) {
+            return Some(Match::Shared(extra));
+        }
+        let rest = self.catchall.as_ref().filter(|rest| !element::is_over(rest, now))?;
+        Some(Match::of(rest))
+    }
+
+    /// What a packet with this key finds, where none is there once it has put in what `make` makes. `None` where the set is
+    /// full.
+    pub fn find_or_insert(
+        &self,
+        key: &[u8],
+        now: u64,
+        make: impl FnOnce() -> Extra,
+    ) -> Option<Match<'_>> {
+        if let Some(rest) = self.store.find(key, now) {
+            return Some(Match::of(rest));
+        }
+        let limit = (self.size() as usize).saturating_sub(self.store.len());
+        self.dynamic.find_or_insert(key, now, limit, make).map(Match::Shared)
+    }
+
+    /// Deletes the element of this key, for a rule. False where there is none, or it is one that only the control side can
+    /// delete.
+    pub fn end(&self, key: &[u8], now: u64) -> bool {
+        let kept = self.store.find(key, now).map(|rest| rest.as_ref());
+        match kept {
+            Some(Some(extra)) => {
+                extra.lifetime.end();
+                true
+            }
+            Some(None) => false,
+            None => self.dynamic.find(key, now).inspect(|extra| extra.lifetime.end()).is_some(),
+        }
+    }
+
+    /// Says that rules put elements in: where the set has no size it gets one.
+    pub fn expect_packets(&self) {
+        if self.size() == 0 {
+            self.dynamic.set_limit(DYNAMIC_SIZE);
+        }
+    }
+
+    /// Whether elements are kept with something even where there is nothing to keep, so that a packet can delete them.
+    pub fn keeps_all(&self) -> bool {
+        self.flags().has(SetFlags::EVAL | SetFlags::TIMEOUT)
+    }
+}
+
+/// The control side.
+impl Set {
+    /// Puts an element in.
+    pub fn insert(&mut self, element: Element, now: u64) -> Inserted {
+        if let Some(extra) = &element.rest
+            && extra.lifetime.expires() != 0
+        {
+            self.calm_until = self.calm_until.min(extra.lifetime.expires());
+        }
+        let Element { key, end, closes, rest } = element;
+        let Some(key) = key else {
+            return match &self.catchall {
+                Some(old) if !element::is_over(old, now) => Inserted::Same(old.clone()),
+                _ => {
+                    let old = self.catchall.replace(rest);
+                    let old = old.map(|rest| Element { key: None, end: None, closes: false, rest });
+                    Inserted::New { replaced: old.into_iter().collect() }
+                }
+            };
+        };
+        if let Store::Exact(_) = self.store
+            && let Some(extra) = self.dynamic.find(key.bytes(), now)
+        {
+            return Inserted::Same(Some(extra));
+        }
+        let loose = self.is_anonymous();
+        let inserted = self.store.insert(key, end, closes, rest, loose, now);
+        match inserted {
+            // The batch ends here, and the set with it.
+            Inserted::New { .. } if self.is_over_full() => Inserted::Full,
+            inserted => inserted,
+        }
+    }
+
+    fn is_over_full(&self) -> bool {
+        let size = self.size() as usize;
+        if size == 0 {
+            return false;
+        }
+        match &self.store {
+            // A range is two points; the one that says that nothing begins at zero is for free.
+            Store::Ranges(ranges) => ranges.len() > 2 * size + usize::from(ranges.starts_closed()),
+            _ => self.store.len() + self.dynamic.len() > size,
+        }
+    }
+
+    /// Takes out the element that a request of this key names.
+    pub fn remove(&mut self, key: Option<&[u8]>, closes: bool, now: u64) -> Option<Removed> {
+        let Some(key) = key else {
+            let rest = self.catchall.take()?;
+            return Some(Removed::Kept(Element { key: None, end: None, closes: false, rest }));
+        };
+        if let Some(element) = self.store.remove(key, closes, now) {
+            return Some(Removed::Kept(element));
+        }
+        let extra = self.dynamic.find(key, now)?;
+        Some(Removed::Shared(Element {
+            key: Some(Key::new(key)),
+            end: None,
+            closes: false,
+            rest: Some(extra),
+        }))
+    }
+
+    /// The element that a request of this key names.
+    pub fn get(&self, key: Option<&[u8]>, closes: bool, now: u64) -> Option<Element> {
+        let Some(key) = key else {
+            let rest = self.catchall.clone().filter(|rest| !element::is_over(rest, now))?;
+            return Some(Element { key: None, end: None, closes: false, rest });
+        };
+        self.store.get(key, closes, now).or_else(|| {
+            let rest = Some(self.dynamic.find(key, now)?);
+            Some(Element { key: Some(Key::new(key)), end: None, closes: false, rest })
+        })
+    }
+
+    /// All elements that are not over, in the order in which the kernel lists them where that can be told; the one for all
+    /// others last.
+    pub fn elements(&self, now: u64) -> impl Iterator<Item = Element> + Send + use<> {
+        let shared = self.dynamic.all(now).into_iter();
+        let shared = shared.map(|(key, extra)| Element {
+            key: Some(key),
+            end: None,
+            closes: false,
+            rest: Some(extra),
+        });
+        let store = self.store.clone();
+        let shared = shared.filter(move |element| {
+            element.key.as_ref().is_none_or(|key| store.find(key.bytes(), now).is_none())
+        });
+        let catchall = self.catchall.clone();
+        let catchall = catchall.map(|rest| Element { key: None, end: None, closes: false, rest });
+        let all = self.store.clone().into_elements().chain(shared).chain(catchall);
+        all.filter(move |element| !element::is_over(&element.rest, now))
+    }
+
+    /// Takes all elements out.
+    pub fn flush(&mut self) {
+        let limit = self.dynamic.limit();
+        self.store = Store::new(&self.spec);
+        self.catchall = None;
+        self.dynamic = Arc::default();
+        self.dynamic.set_limit(limit);
+        self.calm_until = u64::MAX;
+    }
+
+    /// Takes out what is over: the elements that the control side had put in, so that what they point at can be let go.
+    pub fn collect(&mut self, now: u64) -> Vec<Element> {
+        if self.dynamic.len() > 0 {
+            let store = &self.store;
+            self.dynamic.retain(|key, extra| {
+                !extra.lifetime.is_over(now) && store.find(key.bytes(), now).is_none()
+            });
+        }
+        if now < self.calm_until {
+            return Vec::new();
+        }
+        let mut over = self.store.collect(now);
+        if self.catchall.as_ref().is_some_and(|rest| element::is_over(rest, now)) {
+            let rest = self.catchall.take().flatten();
+            over.push(Element { key: None, end: None, closes: false, rest });
+        }
+        self.calm_until = self.soonest();
+        over
+    }
+
+    /// Whether [`Self::collect`] would have something to look for.
+    pub fn is_due(&self, now: u64) -> bool {
+        now >= self.calm_until || self.dynamic.len() > 0
+    }
+
+    /// When the first element is over.
+    fn soonest(&self) -> u64 {
+        let mut soonest = u64::MAX;
+        let mut each = |rest: &Rest| {
+            let expires = rest.as_ref().map_or(0, |extra| extra.lifetime.expires());
+            if expires != 0 {
+                soonest = soonest.min(expires);
+            }
+        };
+        self.store.each(&mut each);
+        self.catchall.iter().for_each(each);
+        soonest
+    }
+}
+
+/// An element that was taken out.
+#[derive(Debug)]
+pub enum Removed {
+    /// One that the control side had put in: it is out.
+    Kept(Element),
+    /// One that a packet had put in: its lifetime must be ended once the batch is committed.
+    Shared(Element),
+}
