@@ -24,11 +24,13 @@ mod byteorder;
 mod cmp;
 mod counter;
 mod ct;
+mod dynset;
 mod exthdr;
 mod fib;
 mod hash;
 mod immediate;
 mod inner;
+mod lookup;
 mod meta;
 mod numgen;
 mod osf;
@@ -48,11 +50,13 @@ pub static REGISTRY: &[&Kind] = &[
     &cmp::KIND,
     &counter::KIND,
     &ct::KIND,
+    &dynset::KIND,
     &exthdr::KIND,
     &fib::KIND,
     &hash::KIND,
     &immediate::KIND,
     &inner::KIND,
+    &lookup::KIND,
     &meta::KIND,
     &numgen::KIND,
     &osf::KIND,

@@ -26,6 +26,8 @@ pub struct State {
     pub sets: Slots<Set>,
     /// All objects.
     pub objects: Slots<Object>,
+    /// By table and pattern (`__set%d`): below this number all names of sets are taken.
+    numbers: imbl::OrdMap<Handle, imbl::OrdMap<Name, u32>>,
 }
 
 /// What a batch calls by numbers of its own until it is committed, by table.
@@ -50,6 +52,7 @@ impl Default for State {
             chains: Slots::default(),
             sets: Slots::default(),
             objects: Slots::default(),
+            numbers: imbl::OrdMap::new(),
         }
     }
 }
@@ -105,6 +108,32 @@ impl State {
     pub fn remove_table(&mut self, handle: Handle) {
         if let Some(table) = self.tables.remove(&handle) {
             self.names.remove(&*table.key);
+            self.numbers.remove(&handle);
+        }
+    }
+
+    /// A number below which all names of this pattern are taken by sets of the table.
+    pub fn free_number(&self, table: Handle, pattern: &str) -> u32 {
+        self.numbers.get(&table).and_then(|of_table| of_table.get(pattern)).copied().unwrap_or(0)
+    }
+
+    /// Notes that all names of this pattern below a number are taken.
+    pub fn set_free_number(&mut self, table: Handle, pattern: &str, number: u32) {
+        self.numbers.entry(table).or_default().insert(pattern.into(), number);
+    }
+
+    /// Notes that a set's name is free again.
+    pub fn free_name(&mut self, table: Handle, name: &str) {
+        let Some(patterns) = self.numbers.get_mut(&table) else { return };
+        let number = |pattern: &str| -> Option<u32> {
+            let (before, behind) = pattern.split_once("%d")?;
+            name.strip_prefix(before)?.strip_suffix(behind)?.parse().ok()
+        };
+        let freed = patterns.iter().filter_map(|(pattern, free)| {
+            number(pattern).filter(|number| number < free).map(|number| (pattern.clone(), number))
+        });
+        for (pattern, number) in freed.collect::<Vec<_>>() {
+            patterns.insert(pattern, number);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A batch: a copy of the state that its messages change, what they named, and what must be checked before it counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ahash::RandomState;
 use nfnetlink::message::NLM_F_ECHO;
@@ -8,8 +8,8 @@ use nfnetlink::{Client, Errno, Error, Events, Header, Result};
 
 use crate::counters::CounterPool;
 use crate::expr::{Encode, Ref};
-use crate::ids::{ChainId, Generation, Handle};
-use crate::model::{BatchIds, ChainFlags, State};
+use crate::ids::{ChainId, Generation, Handle, SetId};
+use crate::model::{BatchIds, ChainFlags, Key, State};
 
 use super::op::Told;
 use super::validate::Fault;
@@ -38,6 +38,12 @@ pub(crate) struct Batch {
     pub(super) fault: Option<(u32, Error)>,
     /// Its sender asked for an echo.
     pub(super) echo: bool,
+    /// Elements that packets had put in and that the batch deletes: for the batch they are gone already.
+    pub(crate) gone: HashSet<(SetId, Key), RandomState>,
+    /// Anonymous sets that this batch made: a rule must have come that uses them.
+    pub(crate) unbound: Vec<SetId>,
+    /// Anonymous sets that no rule uses any more.
+    pub(crate) unused: Vec<SetId>,
     /// What listeners will hear.
     pub(crate) told: Vec<Told>,
 }
@@ -54,6 +60,9 @@ impl Batch {
             on_commit: Vec::new(),
             fault: None,
             echo: false,
+            gone: HashSet::default(),
+            unbound: Vec::new(),
+            unused: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -69,6 +78,10 @@ impl Batch {
         for (table, causes) in std::mem::take(&mut self.unchecked) {
             validate::table(&mut self.state, table, &causes)?;
         }
+        let unbound = |id: &SetId| self.state.set(*id).is_some_and(|set| set.uses == 0);
+        if self.unbound.iter().any(unbound) {
+            return Err(Fault { error: Errno::EINVAL.into(), seq: None });
+        }
         Ok(())
     }
 
@@ -83,6 +96,11 @@ impl Batch {
         generation::announce(&self.state, client, self.echo, events);
         self.on_commit.drain(..).for_each(|act| act());
         Some(self.state)
+    }
+
+    /// Whether this batch deletes the element of this key that a packet had put in.
+    pub(crate) fn is_gone(&self, set: SetId, key: Option<&Key>) -> bool {
+        !self.gone.is_empty() && key.is_some_and(|key| self.gone.contains(&(set, key.clone())))
     }
 
     /// Counts a reference. `from` is the chain whose rule it stands in, for the graph of chains.
@@ -123,6 +141,9 @@ impl Batch {
             Ref::Set(id) => {
                 if let Some(set) = self.state.sets.get_mut(id.0) {
                     set.uses = set.uses.saturating_sub(1);
+                    if set.uses == 0 && set.is_anonymous() {
+                        self.unused.push(id);
+                    }
                 }
             }
             Ref::Object(id) => {

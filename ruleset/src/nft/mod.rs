@@ -213,6 +213,15 @@ impl Subsystem for NfTables {
         }
     }
 
+    fn tick(&mut self, _events: &mut Events) {
+        let now = (self.host.now)();
+        let mut batch = Batch::new(&self.state, self.counters.clone());
+        if self.batch.is_none() && elem::collect(&mut batch, now) {
+            self.state = batch.state;
+            self.run(false);
+        }
+    }
+
     fn disconnected(&mut self, client: Client, _events: &mut Events) {
         // No generation, no event: the kernel lets an owner's tables go without a word.
         if table::disown(&mut self.state, client) {

@@ -13,7 +13,7 @@ use crate::model::{Chain, ChainFlags, Compat, Cursor, Name, Rule, State};
 use super::chain::at;
 use super::dump::Message;
 use super::op::{NAME_LEN, find_table, kind, res_id};
-use super::{Op, Query, msg, table};
+use super::{Op, Query, msg, set, table};
 
 const TABLE: usize = 1;
 const CHAIN: usize = 2;
@@ -204,7 +204,7 @@ fn gone(op: &mut Op<'_>, chain: ChainId, rule: Arc<Rule>, names: &Names) -> Resu
             write(&table.name, &name, &rule, None, out, &cx);
         });
     }
-    Ok(())
+    set::remove_unused(op)
 }
 
 /// `NFT_MSG_DELRULE` and `NFT_MSG_DESTROYRULE`: a rule, all of a chain, or all of a table.

@@ -1,19 +1,20 @@
 //! Sets and maps: `NFTA_SET_…`.
 
 use nfnetlink::attr::{Table as AttrTable, Writer};
-use nfnetlink::message::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC, NLM_F_REPLACE};
-use nfnetlink::{Attr, Dump, Errno, Reply, Result};
+use nfnetlink::message::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use nfnetlink::{Attr, Dump, Errno, NfGen, Reply, Result};
 
 use crate::expr::{Encode, Expr, LIST_ELEM, decode_one, encode_list, encode_one};
-use crate::family::Family;
 use crate::ids::{Handle, SetId};
 use crate::model::{
-    Layout, Name, NewSet, ObjectKind, Set, SetFlags, SharedSpec, Spec, State, Table, Tuning, Values,
+    Layout, Name, NewSet, ObjectKind, Set, SetFlags, SharedSpec, Spec, State, Table, Tuning,
+    Values, same_kinds,
 };
 use crate::regs::MAX_DATA;
 
-use super::op::{NAME_LEN, find_table, kind};
-use super::{Batch, Op, Query, elem, msg};
+use super::op::{NAME_LEN, find_table, kind, res_id};
+use super::table::userdata;
+use super::{Batch, NLM_F_NONREC, Op, Query, elem, msg};
 
 const TABLE: u16 = 1;
 const NAME: u16 = 2;
@@ -45,8 +46,6 @@ const VERDICT_LEN: u32 = 16;
 const OBJECT_MAX: u32 = 10;
 /// Expressions that a set may have (`NFT_SET_EXPR_MAX`).
 pub(super) const MAX_EXPRS: usize = 2;
-/// `NFT_USERDATA_MAXLEN`.
-const MAX_USERDATA: usize = 256;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 type Attrs<'a> = AttrTable<'a, 21>;
@@ -59,7 +58,6 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
         return Err(Errno::EINVAL.into());
     };
     let mut wanted = Wanted::read(&attrs)?;
-    let family = op.family;
     let table = op.table(table.as_ref())?;
     let flags = op.message.header.flags;
     let found = op.table_ref(table)?.sets.named(name.str(NAME_LEN)?);
@@ -74,17 +72,18 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
         if !wanted.is_same(&set.spec, &exprs) {
             return Err(name.error(Errno::EEXIST));
         }
-        return update(op, set.id, wanted.tuning, family);
+        return update(op, set.id, wanted.tuning);
     }
     if flags & NLM_F_CREATE == 0 {
         return Err(Errno::ENOENT.into());
     }
-    let has_exprs = attrs[usize::from(EXPR)].or(attrs[usize::from(EXPRESSIONS)]).is_some();
+    let has_exprs = at(&attrs, EXPR).or(at(&attrs, EXPRESSIONS)).is_some();
     let layout = wanted.layout(has_exprs)?;
     let name = free_name(&mut op.batch.state, table, name.str(NAME_LEN)?)?;
     let exprs = wanted.exprs(op, table, &attrs)?;
-    let new = Making { table, name, spec: wanted.spec(layout, exprs).into(), tuning: wanted.tuning };
-    let userdata = userdata(attrs[usize::from(USERDATA)].as_ref())?;
+    let new =
+        Making { table, name, spec: wanted.spec(layout, exprs).into(), tuning: wanted.tuning };
+    let userdata = userdata(at(&attrs, USERDATA).as_ref())?;
     let set = new.make(&mut op.batch.state, userdata)?;
     op.batch.ids.sets.insert((table, id.u32()?), set);
     if wanted.flags.has(SetFlags::ANONYMOUS) {
@@ -118,7 +117,7 @@ impl Making {
 }
 
 /// `add set` of one that is there: what may change changes.
-fn update(op: &mut Op<'_>, id: SetId, tuning: Tuning, _family: u8) -> Result<()> {
+fn update(op: &mut Op<'_>, id: SetId, tuning: Tuning) -> Result<()> {
     if let Some(set) = op.batch.state.sets.get_mut(id.0) {
         let size = if tuning.size == 0 { set.tuning.size } else { tuning.size };
         set.tuning = Tuning { size, ..tuning };
@@ -151,7 +150,8 @@ struct Wanted {
 impl Wanted {
     fn read(attrs: &Attrs<'_>) -> Result<Self> {
         let [_, _, _, flags, key_type, key_len, ..] = attrs;
-        let [.., data_type, data_len, policy, desc, _, timeout, gc, _, _, object, _, _, _, _, _] = attrs;
+        let [.., data_type, data_len, policy, desc, _, timeout, gc, _, _, object, _, _, _, _, _] =
+            attrs;
         let key_type = number(key_type, 0)?;
         if key_type >= VERDICT {
             return Err(Errno::EINVAL.into());
@@ -214,7 +214,9 @@ impl Wanted {
         let timed = flags.has(SetFlags::TIMEOUT | SetFlags::EVAL);
         Ok(match () {
             () if timed || has_exprs => Layout::Growing,
-            () if self.key_len <= 2 && !flags.has(SetFlags::MAP | SetFlags::OBJECT) => Layout::Bitmap,
+            () if self.key_len <= 2 && !flags.has(SetFlags::MAP | SetFlags::OBJECT) => {
+                Layout::Bitmap
+            }
             () if self.tuning.size != 0 => Layout::Fixed,
             () => Layout::Growing,
         })
@@ -231,15 +233,12 @@ impl Wanted {
 
     /// Whether a set is what this wants (`nft_set_is_same`).
     fn is_same(&self, spec: &Spec, exprs: &[Box<dyn Expr>]) -> bool {
-        let kinds = |exprs: &[Box<dyn Expr>]| {
-            exprs.iter().map(|expr| expr.kind().schema.name).collect::<Vec<_>>()
-        };
         self.flags == spec.flags
             && self.key_type == spec.key_type
             && self.key_len == spec.key_len
             && self.values == spec.values
             && *self.fields == *spec.fields
-            && kinds(exprs) == kinds(&spec.exprs)
+            && same_kinds(exprs, &spec.exprs)
     }
 
     fn spec(&mut self, layout: Layout, exprs: Box<[Box<dyn Expr>]>) -> Spec {
@@ -266,6 +265,11 @@ fn check_flags(flags: SetFlags) -> Result<()> {
         || refused.iter().any(|both| flags.has_all(*both))
         || (flags.has_all(SetFlags::ANONYMOUS | SetFlags::TIMEOUT) && !flags.has(SetFlags::EVAL));
     if bad { Err(Errno::EOPNOTSUPP.into()) } else { Ok(()) }
+}
+
+/// The attribute of this type.
+pub(super) fn at<'a, const N: usize>(attrs: &AttrTable<'a, N>, kind: u16) -> Option<Attr<'a>> {
+    attrs.get(usize::from(kind)).copied().flatten()
 }
 
 fn number(attr: &Option<Attr<'_>>, default: u32) -> Result<u32> {
@@ -327,13 +331,13 @@ pub(super) fn stateful(
 ) -> Result<Box<[Box<dyn Expr>]>> {
     let mut cx = op.decoder(table, None)?;
     let mut exprs = Vec::new();
-    let mut add = |attr: &Attr<'_>| {
+    let mut add = |attr: &Attr<'_>| -> Result<()> {
         let expr = decode_one(attr, &mut cx)?;
         if !expr.kind().stateful {
             return Err(Errno::EOPNOTSUPP.into());
         }
         exprs.push(expr);
-        Ok(exprs.len())
+        Ok(())
     };
     if let Some(one) = one {
         add(one)?;
@@ -351,27 +355,18 @@ pub(super) fn stateful(
     Ok(exprs.into())
 }
 
-/// What a program keeps.
-pub(super) fn userdata(attr: Option<&Attr<'_>>) -> Result<Option<std::sync::Arc<[u8]>>> {
-    match attr {
-        Some(attr) if attr.data.len() > MAX_USERDATA => Err(attr.error(Errno::ERANGE)),
-        Some(attr) if !attr.data.is_empty() => Ok(Some(attr.data.into())),
-        _ => Ok(None),
-    }
-}
-
 /// The name for a set of this name: one with `%d` in it gets the first number that is free.
 fn free_name(state: &mut State, table: Handle, pattern: &str) -> Result<Name> {
     let Some((before, behind)) = pattern.split_once('%') else { return Ok(pattern.into()) };
     let behind = behind.strip_prefix('d').filter(|rest| !rest.contains('%'));
     let behind = behind.ok_or(Errno::EINVAL)?;
-    let mut number = state.free_name(table, pattern);
+    let mut number = state.free_number(table, pattern);
     loop {
         let name: Name = format!("{before}{number}{behind}").into();
         let sets = &state.table_by_handle(table).ok_or(Errno::ENOENT)?.sets;
         number += 1;
         if sets.named(&*name).is_none() {
-            state.note_free_name(table, pattern, number);
+            state.set_free_number(table, pattern, number);
             return Ok(name);
         }
     }
@@ -385,11 +380,9 @@ pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
         return Err(Errno::EAFNOSUPPORT.into());
     }
     let table = op.table(table.as_ref())?;
-    let by = attrs[usize::from(HANDLE)].or(name);
+    let by = at(&attrs, HANDLE).or(name);
     let set = match find(op.table_ref(table)?, &op.batch.state, by.as_ref()) {
-        Err(error)
-            if error.errno == Errno::ENOENT && op.message.command() == msg::DESTROYSET =>
-        {
+        Err(error) if error.errno == Errno::ENOENT && op.message.command() == msg::DESTROYSET => {
             return Ok(());
         }
         found => found?,
@@ -399,15 +392,23 @@ pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
         return Err(by.map_or(Errno::EBUSY.into(), |by| by.error(Errno::EBUSY)));
     }
     let id = set.id;
-    remove(op, id);
-    Ok(())
+    remove(op, id)
 }
 
 /// Takes a set out of its table, with what its elements hold, and tells of it.
-pub(super) fn remove(op: &mut Op<'_>, id: SetId) {
-    let Some(set) = take(op.batch, id) else { return };
+pub(super) fn remove(op: &mut Op<'_>, id: SetId) -> Result<()> {
+    let set = take(op.batch, id).ok_or(Errno::ENOENT)?;
     let family = set.table.family;
     op.notify(msg::DELSET, op.event_flags(), family, move |out, _| write_name(&set, out));
+    Ok(())
+}
+
+/// Takes out the anonymous sets whose rules are gone.
+pub(super) fn remove_unused(op: &mut Op<'_>) -> Result<()> {
+    while let Some(id) = op.batch.unused.pop() {
+        remove(op, id)?;
+    }
+    Ok(())
 }
 
 /// Takes a set out of its table, with what its elements hold.
@@ -415,7 +416,7 @@ pub(super) fn take(batch: &mut Batch, id: SetId) -> Option<std::sync::Arc<Set>> 
     let set = batch.state.sets.remove(id.0)?;
     elem::release_all(batch, &set);
     if let Some(table) = batch.state.table_of(&set.table).map(|table| table.handle) {
-        batch.state.forget_name(table, &set.name);
+        batch.state.free_name(table, &set.name);
         if let Some(table) = batch.state.table_mut(table) {
             table.sets.remove(&*set.name, set.handle);
         }
@@ -449,7 +450,7 @@ pub(super) fn get(query: &Query<'_>, reply: &mut Reply<'_>) -> Result<()> {
     let table = found.ok_or(Errno::EINVAL)?;
     let set = find(table, query.state, name.as_ref())?;
     let cx = Encode { state: query.state, reset: false, now: query.now };
-    let nfgen = super::nfgen(query.state, family);
+    let nfgen = NfGen { family, version: 0, res_id: res_id(query.state) };
     reply.message(kind(msg::NEWSET), 0, nfgen, |out| write(set, out, &cx));
     Ok(())
 }
@@ -544,12 +545,4 @@ const fn layout_name(layout: Layout) -> &'static str {
         Layout::Ranges => "nft_set_rbtree_type",
         Layout::Fields => "nft_set_pipapo_type",
     }
-}
-
-/// The family of a set's table, for messages.
-pub(super) fn family(set: &Set) -> Family {
-    set.table.family
-}
-pub(super) fn remove(_op: &mut Op<'_>, _id: crate::ids::SetId) -> Result<()> {
-    Err(Errno::EOPNOTSUPP.into())
 }

@@ -27,7 +27,8 @@ impl Exact {
 
     /// The element of this key, where it is not over.
     pub(super) fn get(&self, key: &[u8], now: u64) -> Option<Element> {
-        let (key, rest) = self.elements.get_key_value(key).filter(|(_, rest)| !is_over(rest, now))?;
+        let (key, rest) =
+            self.elements.get_key_value(key).filter(|(_, rest)| !is_over(rest, now))?;
         Some(element(key.clone(), rest.clone()))
     }
 

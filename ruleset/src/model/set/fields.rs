@@ -39,8 +39,11 @@ struct Shape {
     /// Ones for these bits.
     mask: Key,
     /// By those bits of the key, in order of insertion.
-    places: KeyMap<Arc<Vec<(u64, Arc<Span>)>>>,
+    places: KeyMap<Place>,
 }
+
+/// Elements that have these bits, by number.
+type Place = Arc<Vec<(u64, Arc<Span>)>>;
 
 /// A key of which only some bits are left.
 type Masked = ArrayVec<u8, { crate::regs::MAX_DATA }>;

@@ -34,7 +34,7 @@ mod tests;
 
 pub use element::{Element, Extra, Lifetime, Match, Rest};
 pub use key::Key;
-pub use spec::{Layout, SetFlags, SharedSpec, Spec, Tuning, Values};
+pub use spec::{Layout, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds};
 
 use dynamic::Dynamic;
 use store::Store;
@@ -212,8 +212,8 @@ impl Set {
 
 /// The control side.
 impl Set {
-    /// Puts an element in.
-    pub fn insert(&mut self, element: Element, now: u64) -> Inserted {
+    /// Puts an element in. `hidden`: never mind what a packet has put in for this key.
+    pub fn insert(&mut self, element: Element, hidden: bool, now: u64) -> Inserted {
         if let Some(extra) = &element.rest
             && extra.lifetime.expires() != 0
         {
@@ -230,7 +230,8 @@ impl Set {
                 }
             };
         };
-        if let Store::Exact(_) = self.store
+        if !hidden
+            && let Store::Exact(_) = self.store
             && let Some(extra) = self.dynamic.find(key.bytes(), now)
         {
             return Inserted::Same(Some(extra));
@@ -256,8 +257,14 @@ impl Set {
         }
     }
 
-    /// Takes out the element that a request of this key names.
-    pub fn remove(&mut self, key: Option<&[u8]>, closes: bool, now: u64) -> Option<Removed> {
+    /// Takes out the element that a request of this key names. `hidden` as for [`Self::insert`].
+    pub fn remove(
+        &mut self,
+        key: Option<&[u8]>,
+        closes: bool,
+        hidden: bool,
+        now: u64,
+    ) -> Option<Removed> {
         let Some(key) = key else {
             let rest = self.catchall.take()?;
             return Some(Removed::Kept(Element { key: None, end: None, closes: false, rest }));
@@ -265,7 +272,7 @@ impl Set {
         if let Some(element) = self.store.remove(key, closes, now) {
             return Some(Removed::Kept(element));
         }
-        let extra = self.dynamic.find(key, now)?;
+        let extra = self.dynamic.find(key, now).filter(|_| !hidden)?;
         Some(Removed::Shared(Element {
             key: Some(Key::new(key)),
             end: None,
@@ -339,6 +346,11 @@ impl Set {
     /// Whether [`Self::collect`] would have something to look for.
     pub fn is_due(&self, now: u64) -> bool {
         now >= self.calm_until || self.dynamic.len() > 0
+    }
+
+    /// Says that an element may be over from then on.
+    pub fn expect_end(&mut self, at: u64) {
+        self.calm_until = self.calm_until.min(at);
     }
 
     /// When the first element is over.

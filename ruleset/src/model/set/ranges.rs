@@ -64,7 +64,8 @@ impl Ranges {
     pub(super) fn get(&self, key: &[u8], end: bool, now: u64) -> Option<Element> {
         let found = if end {
             let below = Point::new(key, CLOSES);
-            let exact = self.points.floor(below.bytes()).filter(|(p, _)| p.bytes() == below.bytes());
+            let exact =
+                self.points.floor(below.bytes()).filter(|(p, _)| p.bytes() == below.bytes());
             exact.or_else(|| self.points.above(Some(Point::new(key, OPENS).bytes())))
         } else {
             self.points.floor(Point::new(key, OPENS).bytes())
@@ -74,7 +75,14 @@ impl Ranges {
     }
 
     /// Puts a point in. `loose`: ranges may follow one another with nothing to close the first, as in anonymous sets.
-    pub(super) fn insert(&mut self, key: &Key, end: bool, rest: Rest, loose: bool, now: u64) -> Inserted {
+    pub(super) fn insert(
+        &mut self,
+        key: &Key,
+        end: bool,
+        rest: Rest,
+        loose: bool,
+        now: u64,
+    ) -> Inserted {
         let point = Point::new(key.bytes(), if end { CLOSES } else { OPENS });
         let mut replaced = Vec::new();
         loop {

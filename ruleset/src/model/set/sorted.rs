@@ -164,7 +164,6 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
     }
 
     /// Puts a value in. What it replaces, and the upper half where the node got too large.
-    #[expect(clippy::type_complexity, reason = "said once")]
     fn insert(&mut self, key: K, value: V) -> (Option<V>, Option<(K, Arc<Self>)>) {
         match self {
             Self::Leaf(items) => {

@@ -122,10 +122,23 @@ impl Spec {
         self.flags.has(SetFlags::MAP)
     }
 
+    /// Whether an element may have these expressions: any where the set has none, else of the same kinds.
+    pub fn allows(&self, exprs: &[Box<dyn Expr>]) -> bool {
+        self.exprs.is_empty() || same_kinds(&self.exprs, exprs)
+    }
+
     /// Expressions for a new element.
     pub fn fresh_exprs(&self) -> Box<[Box<dyn Expr>]> {
         self.exprs.iter().filter_map(|expr| expr.fresh()).collect()
     }
+}
+
+/// Whether expressions are of the same kinds, one by one.
+pub fn same_kinds(some: &[Box<dyn Expr>], others: &[Box<dyn Expr>]) -> bool {
+    let names = |exprs: &[Box<dyn Expr>]| -> Vec<_> {
+        exprs.iter().map(|expr| expr.kind().schema.name).collect()
+    };
+    names(some) == names(others)
 }
 
 /// A spec is shared by all snapshots.
