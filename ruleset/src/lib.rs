@@ -19,6 +19,7 @@ pub mod family;
 pub mod ids;
 pub mod model;
 pub mod nft;
+pub mod object;
 pub mod packet;
 pub mod program;
 pub mod reference;

@@ -10,7 +10,7 @@ use crate::verdict::Verdict;
 
 crate::attributes! {
     /// Counts the packets and bytes that reach it.
-    struct Attributes("counter") {
+    pub(crate) struct Attributes("counter") {
         /// Bytes counted.
         1 => bytes: Option<u64>,
         /// Packets counted.
@@ -19,7 +19,7 @@ crate::attributes! {
 }
 
 /// Registered in `REGISTRY`.
-pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, stateful: true };
+pub(crate) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, stateful: true };
 
 #[derive(Debug)]
 struct Count(Counter);

@@ -12,7 +12,7 @@ use nfnetlink::{Attr, Errno, Error, Result, Writer};
 
 use crate::counters::CounterPool;
 use crate::family::{ChainType, Family, Hooks};
-use crate::ids::{ChainId, ObjectId, SetId};
+use crate::ids::{ChainId, FlowtableId, ObjectId, SetId};
 use crate::model::{BatchIds, Chain, Compat, Set, State, Table};
 use crate::packet::Cx;
 use crate::regs::{AnyReg, Reg};
@@ -22,24 +22,41 @@ use crate::verdict::Verdict;
 mod bitwise;
 mod byteorder;
 mod cmp;
-mod counter;
+pub(crate) mod connlimit;
+pub(crate) mod counter;
 mod ct;
+mod dup;
 mod dynset;
 mod exthdr;
 mod fib;
+mod flow_offload;
+mod fwd;
 mod hash;
 mod immediate;
 mod inner;
+mod last;
+pub(crate) mod limit;
+mod log;
 mod lookup;
+mod masq;
 mod meta;
+mod nat;
+mod notrack;
 mod numgen;
+mod objref;
 mod osf;
 mod payload;
 #[cfg(test)]
 mod probe;
+pub(crate) mod queue;
+pub(crate) mod quota;
 mod range;
+mod redir;
+mod reject;
 mod rt;
 mod socket;
+pub(crate) mod synproxy;
+mod tproxy;
 mod tunnel;
 mod xfrm;
 
@@ -48,24 +65,41 @@ pub static REGISTRY: &[&Kind] = &[
     &bitwise::KIND,
     &byteorder::KIND,
     &cmp::KIND,
+    &connlimit::KIND,
     &counter::KIND,
     &ct::KIND,
+    &dup::KIND,
     &dynset::KIND,
     &exthdr::KIND,
     &fib::KIND,
+    &flow_offload::KIND,
+    &fwd::KIND,
     &hash::KIND,
     &immediate::KIND,
     &inner::KIND,
+    &last::KIND,
+    &limit::KIND,
+    &log::KIND,
     &lookup::KIND,
+    &masq::KIND,
     &meta::KIND,
+    &nat::KIND,
+    &notrack::KIND,
     &numgen::KIND,
+    &objref::KIND,
     &osf::KIND,
     &payload::KIND,
     #[cfg(test)]
     &probe::KIND,
+    &queue::KIND,
+    &quota::KIND,
     &range::KIND,
+    &redir::KIND,
+    &reject::KIND,
     &rt::KIND,
     &socket::KIND,
+    &synproxy::KIND,
+    &tproxy::KIND,
     &tunnel::KIND,
     &xfrm::KIND,
 ];
@@ -116,6 +150,8 @@ pub enum Ref {
     Set(SetId),
     /// A stateful object.
     Object(ObjectId),
+    /// A flowtable.
+    Flowtable(FlowtableId),
 }
 
 /// Base chains that an expression may be reached from: of one of these types, in one of these hooks. Another chain is refused
@@ -163,6 +199,8 @@ pub struct Decode<'a> {
     pub counters: &'a CounterPool,
     /// What iptables-nft says of the rule's protocol (`NFTA_RULE_COMPAT`).
     pub compat: Option<Compat>,
+    /// Nanoseconds since the daemon's start.
+    pub now: u64,
     /// The registers, a bit for each four bytes, that an expression before this one has written.
     written: u32,
 }
@@ -176,7 +214,7 @@ impl<'a> Decode<'a> {
         ids: &'a BatchIds,
         counters: &'a CounterPool,
     ) -> Self {
-        Self { state, table, chain, ids, counters, compat: None, written: 0 }
+        Self { state, table, chain, ids, counters, compat: None, now: 0, written: 0 }
     }
 
     /// The table's family.
@@ -363,4 +401,6 @@ pub struct LogRecord<'a> {
     pub prefix: &'a str,
     /// syslog's level, 0 to 7.
     pub level: u8,
+    /// What to tell beside: 1 TCP sequence numbers, 2 TCP options, 4 IP options, 8 user, 32 MAC addresses (`NF_LOG_…`).
+    pub flags: u32,
 }

@@ -11,6 +11,7 @@
 //! The control side owns the `State`. What workers share with it never changes but for counters and atomics.
 
 mod chain;
+mod flowtable;
 mod index;
 mod list;
 mod object;
@@ -21,9 +22,10 @@ mod state;
 mod table;
 
 pub use chain::{Base, Chain, ChainFlags};
+pub use flowtable::Flowtable;
 pub use index::Index;
 pub use list::{Cursor, List};
-pub use object::{Object, ObjectBody, ObjectKind};
+pub use object::{Object, ObjectBody, ObjectKind, ObjectType};
 pub use rule::{Compat, Rule};
 pub use set::{
     Element, Extra, Inserted, Key, Layout, Lifetime, Match, NewSet, Removed, Rest, Set, SetFlags,

@@ -1,5 +1,6 @@
 //! A stateful object: a counter, quota, limit or the like that rules share by name.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -26,10 +27,12 @@ pub struct ObjectType {
     pub schema: &'static Schema,
     /// Reads one.
     pub decode: fn(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn ObjectBody>>,
+    /// Why no rule can use one, where none can.
+    pub refusal: Option<&'static str>,
 }
 
 /// What an object does.
-pub trait ObjectBody: Debug + Send + Sync {
+pub trait ObjectBody: Any + Debug + Send + Sync {
     /// Its entry in the registry.
     fn kind(&self) -> &'static ObjectType;
 
@@ -40,9 +43,14 @@ pub trait ObjectBody: Debug + Send + Sync {
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>);
 
     /// The object as an update (`add quota …` on one that is there) makes it: with the new settings, and what it has
-    /// counted so far. `None` where the kernel refuses an update (`EOPNOTSUPP`).
+    /// counted so far. `None` where an update changes nothing.
     fn updated(&self, _new: &dyn ObjectBody) -> Option<Arc<dyn ObjectBody>> {
         None
+    }
+
+    /// Whether something happened on the packet path that listeners are to be told of; true once for each time.
+    fn has_news(&self) -> bool {
+        false
     }
 
     /// Which chains it may be used from.

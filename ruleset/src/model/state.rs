@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use ahash::RandomState;
 
 use crate::family::Family;
-use crate::ids::{ChainId, Generation, Handle, ObjectId, SetId};
+use crate::ids::{ChainId, FlowtableId, Generation, Handle, ObjectId, SetId};
 
-use super::{Chain, Name, Object, Set, Slots, Table, TableKey};
+use super::{Chain, Flowtable, Name, Object, Set, Slots, Table, TableKey};
 
 /// Everything, at one moment. A clone is a snapshot and costs nothing.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct State {
     pub sets: Slots<Set>,
     /// All objects.
     pub objects: Slots<Object>,
+    /// All flowtables.
+    pub flowtables: Slots<Flowtable>,
     /// By table and pattern (`__set%d`): below this number all names of sets are taken.
     numbers: imbl::OrdMap<Handle, imbl::OrdMap<Name, u32>>,
 }
@@ -52,6 +54,7 @@ impl Default for State {
             chains: Slots::default(),
             sets: Slots::default(),
             objects: Slots::default(),
+            flowtables: Slots::default(),
             numbers: imbl::OrdMap::new(),
         }
     }
@@ -151,5 +154,10 @@ impl State {
     /// An object.
     pub fn object(&self, id: ObjectId) -> Option<&Object> {
         self.objects.get(id.0).map(AsRef::as_ref)
+    }
+
+    /// A flowtable.
+    pub fn flowtable(&self, id: FlowtableId) -> Option<&Flowtable> {
+        self.flowtables.get(id.0).map(AsRef::as_ref)
     }
 }

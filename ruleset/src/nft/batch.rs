@@ -121,6 +121,11 @@ impl Batch {
                     object.uses += 1;
                 }
             }
+            Ref::Flowtable(id) => {
+                if let Some(flowtable) = self.state.flowtables.get_mut(id.0) {
+                    flowtable.uses += 1;
+                }
+            }
         }
         if let Some(chain) = from.and_then(|id| self.state.chains.get_mut(id.0)) {
             *chain.jumps.entry(to).or_insert(0) += 1;
@@ -149,6 +154,11 @@ impl Batch {
             Ref::Object(id) => {
                 if let Some(object) = self.state.objects.get_mut(id.0) {
                     object.uses = object.uses.saturating_sub(1);
+                }
+            }
+            Ref::Flowtable(id) => {
+                if let Some(flowtable) = self.state.flowtables.get_mut(id.0) {
+                    flowtable.uses = flowtable.uses.saturating_sub(1);
                 }
             }
         }

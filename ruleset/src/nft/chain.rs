@@ -337,8 +337,8 @@ pub(super) fn devices(one: Option<Attr<'_>>, several: Option<Attr<'_>>) -> Resul
     Ok(devices)
 }
 
-/// Writes devices as `devices` reads them.
-pub(super) fn write_devices(devices: &[Name], one: u16, several: u16, out: &mut Writer) {
+/// Writes devices as `devices` reads them; `one` is for one alone.
+pub(super) fn write_devices(devices: &[Name], one: Option<u16>, several: u16, out: &mut Writer) {
     out.nest(several, |out| {
         for device in devices {
             match device.strip_suffix('*') {
@@ -348,6 +348,7 @@ pub(super) fn write_devices(devices: &[Name], one: u16, several: u16, out: &mut 
         }
     });
     if let [device] = devices
+        && let Some(one) = one
         && !device.ends_with('*')
     {
         out.str(one, device);
@@ -490,7 +491,7 @@ fn write_hook(family: Family, base: &Base, out: &mut Writer) {
         out.u32(HOOK_NUM as u16, number);
         out.u32(HOOK_PRIORITY as u16, base.priority.cast_unsigned());
         if matches!(base.hook, Hook::Ingress | Hook::Egress) {
-            write_devices(&base.devices, HOOK_DEV as u16, HOOK_DEVS as u16, out);
+            write_devices(&base.devices, Some(HOOK_DEV as u16), HOOK_DEVS as u16, out);
         }
     });
 }

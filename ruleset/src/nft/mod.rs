@@ -213,8 +213,9 @@ impl Subsystem for NfTables {
         }
     }
 
-    fn tick(&mut self, _events: &mut Events) {
+    fn tick(&mut self, events: &mut Events) {
         let now = (self.host.now)();
+        object::tell_news(&self.state, now, events);
         let mut batch = Batch::new(&self.state, self.counters.clone());
         if self.batch.is_none() && elem::collect(&mut batch, now) {
             self.state = batch.state;

@@ -68,7 +68,9 @@ impl<'a> Op<'a> {
         let batch = &*self.batch;
         let chain: Option<&Chain> = chain.and_then(|id| batch.state.chain(id));
         let table = self.table_ref(table)?;
-        Ok(Decode::new(&batch.state, table, chain, &batch.ids, &batch.counters))
+        let mut decode = Decode::new(&batch.state, table, chain, &batch.ids, &batch.counters);
+        decode.now = (self.host.now)();
+        Ok(decode)
     }
 
     /// Tells of a change once the batch is committed: a message `command`, whose attributes `write` writes from the state

@@ -214,6 +214,7 @@ pub(super) fn disown(state: &mut State, client: Client) -> bool {
         table.chains.iter().for_each(|id| drop(state.chains.remove(id.0)));
         table.sets.iter().for_each(|id| drop(state.sets.remove(id.0)));
         table.objects.iter().for_each(|id| drop(state.objects.remove(id.0)));
+        table.flowtables.iter().for_each(|id| drop(state.flowtables.remove(id.0)));
         state.remove_table(table.handle);
     }
     !owned.is_empty()

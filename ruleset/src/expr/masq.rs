@@ -1,0 +1,68 @@
+//! `masq`: gives a connection the address of the interface that it leaves by as its source. What NAT there is reads what stands here
+//! (see `nat`).
+
+use nfnetlink::{Attr, Errno, Result, Writer};
+
+use super::nat::{FLAGS, range};
+use super::{Decode, Encode, Expr, Kind, Requires};
+use crate::family::{ChainType, Family, Hook, Hooks};
+use crate::packet::Cx;
+use crate::regs::Reg;
+use crate::schema::{Field as _, Value as _};
+use crate::verdict::Verdict;
+
+crate::attributes! {
+    /// Gives a connection the address of the interface that it leaves by as its source.
+    struct Attributes("masq") {
+        /// `NF_NAT_RANGE_…`: 4 random, 8 persistent, 16 fully random.
+        1 => flags: Option<u32>,
+        /// Register with the first port.
+        2 => port_min: Option<Reg>,
+        /// Register with the last port.
+        3 => port_max: Option<Reg>,
+    }
+}
+
+/// Registered in `REGISTRY`.
+pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, stateful: false };
+
+#[derive(Debug)]
+struct Masq {
+    flags: u32,
+    ports: Option<(Reg, Reg)>,
+}
+
+fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
+    if !matches!(cx.family(), Family::Ipv4 | Family::Ipv6 | Family::Inet) {
+        return Err(Errno::ENOENT.into());
+    }
+    let attrs = Attributes::decode(data)?;
+    let flags = attrs.flags.unwrap_or(0);
+    if flags & !FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let ports = range(cx, attrs.port_min, attrs.port_max, 2)?;
+    Ok(Box::new(Masq { flags, ports }))
+}
+
+impl Expr for Masq {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
+        Verdict::Accept
+    }
+
+    fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
+        Some(self.flags).filter(|flags| *flags != 0).give(1, out);
+        if let Some((min, max)) = self.ports {
+            min.put(2, out);
+            max.put(3, out);
+        }
+    }
+
+    fn requires(&self) -> Requires {
+        Requires::chain(ChainType::Nat, Hooks::of([Hook::Postrouting]))
+    }
+}

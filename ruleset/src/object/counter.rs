@@ -1,0 +1,20 @@
+//! `counter`: a counter that rules share.
+
+use nfnetlink::{Attr, Result};
+
+use super::Shared;
+use crate::expr::{self, Decode};
+use crate::model::{ObjectBody, ObjectKind, ObjectType};
+
+/// Registered in `REGISTRY`.
+pub(super) static TYPE: ObjectType = ObjectType {
+    kind: ObjectKind(1),
+    schema: expr::counter::Attributes::SCHEMA,
+    decode,
+    refusal: None,
+};
+
+fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn ObjectBody>> {
+    let expr = (expr::counter::KIND.decode)(data, cx)?;
+    Ok(Box::new(Shared { kind: &TYPE, expr }))
+}

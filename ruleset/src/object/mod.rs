@@ -1,0 +1,72 @@
+//! Objects: what rules share by name. **One kind, one file**; a new one is a new file and one line in [`REGISTRY`].
+//!
+//! # Life cycle
+//!
+//! Netlink attributes → [`ObjectType::decode`] → an [`ObjectBody`] in the state → [`ObjectBody::eval`] by `objref`, on any
+//! worker → [`ObjectBody::encode`] for each listing. A body is immutable but for counters and atomics; an update puts another
+//! in its place, which goes on with what the first has counted.
+//!
+//! [`ObjectBody::eval`]: crate::model::ObjectBody::eval
+//! [`ObjectBody::encode`]: crate::model::ObjectBody::encode
+
+use nfnetlink::Writer;
+
+use crate::expr::{Encode, Expr};
+use crate::model::{ObjectBody, ObjectKind, ObjectType};
+use crate::packet::Cx;
+use crate::verdict::Verdict;
+
+mod connlimit;
+mod counter;
+mod ct_expect;
+mod ct_helper;
+mod ct_timeout;
+mod limit;
+mod quota;
+mod secmark;
+mod synproxy;
+mod tunnel;
+
+/// Every kind of object, by number. The one place that knows them all.
+pub static REGISTRY: &[&ObjectType] = &[
+    &counter::TYPE,
+    &quota::TYPE,
+    &ct_helper::TYPE,
+    &limit::TYPE,
+    &connlimit::TYPE,
+    &tunnel::TYPE,
+    &ct_timeout::TYPE,
+    &secmark::TYPE,
+    &ct_expect::TYPE,
+    &synproxy::TYPE,
+];
+
+/// Why rules cannot use objects of connection tracking.
+const NEEDS_CONNECTIONS: &str =
+    "this object needs connection tracking, which this dataplane does not have";
+
+/// The kind of this number.
+pub fn find(kind: ObjectKind) -> Option<&'static ObjectType> {
+    REGISTRY.iter().find(|entry| entry.kind == kind).copied()
+}
+
+/// An expression with state that rules share.
+#[derive(Debug)]
+struct Shared {
+    kind: &'static ObjectType,
+    expr: Box<dyn Expr>,
+}
+
+impl ObjectBody for Shared {
+    fn kind(&self) -> &'static ObjectType {
+        self.kind
+    }
+
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        self.expr.eval(cx)
+    }
+
+    fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {
+        self.expr.encode(out, cx);
+    }
+}
