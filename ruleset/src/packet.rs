@@ -17,6 +17,7 @@ mod info;
 mod write;
 
 pub use info::{ExtHeader, Transport};
+pub use write::arrival;
 
 /// A frame's bytes, in segments or not.
 pub trait Bytes {
@@ -55,7 +56,8 @@ pub struct Meta {
     pub priority: u32,
     /// Its security mark.
     pub secmark: u32,
-    /// `skb->pkt_type` as a rule set it (`meta pkttype set`); by the destination MAC address where nothing did.
+    /// `skb->pkt_type`: whom the frame came for, see [`arrival`], or what a rule made of that (`meta pkttype set`). Where it is
+    /// not said, the destination MAC address says it, and what is on its way out after routing counts as this host's.
     pub pkttype: Option<u8>,
     /// Rules that it meets are told to listeners (`meta nftrace set 1`).
     pub trace: bool,
@@ -211,9 +213,10 @@ impl Cx<'_> {
         env.trace(&Seen { bytes: &**bytes, layers, meta, place: *place }, trace);
     }
 
-    /// What `skb->len` is here.
+    /// What `skb->len` is here. A tag that goes out is beside the packet.
     pub fn len(&self) -> usize {
-        self.end().saturating_sub(self.data())
+        let tag = if self.place.hook == Hook::Egress { 4 * self.tags_in_bytes().min(1) } else { 0 };
+        self.end().saturating_sub(self.data() + tag)
     }
 
     /// Whether there is nothing.

@@ -6,6 +6,7 @@
 //! between two bursts and hand the old one back to be dropped on the control side. Here is the seam of the compiler: what it
 //! adds to a program is looked up instead of walking rules, and `reference` remains what it is compared with.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::family::{Family, HANDLERS, Hook};
@@ -84,7 +85,7 @@ impl Program {
     }
 }
 
-/// Base chains by family and hook. Those of equal priority run in the order in which they were hooked in.
+/// Base chains by family and hook. Of equal priorities, what was hooked in last runs first, as in Linux.
 fn hooks(state: &State) -> Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]> {
     let mut all: [[Vec<Hooked>; HOOKS]; FAMILIES] = Default::default();
     let tables = state.tables.values().filter(|table| !table.flags.has(TableFlags::DORMANT));
@@ -110,7 +111,7 @@ fn hooks(state: &State) -> Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]> {
     }
     Arc::new(all.map(|hooks| {
         hooks.map(|mut hooked| {
-            hooked.sort_by_key(|hooked| hooked.base.priority);
+            hooked.sort_by_key(|hooked| (hooked.base.priority, Reverse(hooked.base.order)));
             hooked.into_boxed_slice()
         })
     }))

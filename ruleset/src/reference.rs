@@ -64,7 +64,10 @@ fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
             L3::Arp | L3::Other => return Outcome::Accept,
         };
     }
-    let outcome = chains(hooked, cx);
+    cx.look();
+    // What is no IP packet in good order does not pass them.
+    let bad = cx.transport.is_none() && cx.place.family != family;
+    let outcome = if bad { Outcome::Drop } else { chains(hooked, cx) };
     cx.place.family = family;
     outcome
 }
@@ -76,7 +79,6 @@ fn chains(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
     let mut teller = Teller::new(base);
     let mut cursor = Cursor::default();
     let mut callers = ArrayVec::<(&Chain, Cursor), MAX_DEPTH>::new();
-    cx.look();
     loop {
         let verdict = rules(chain, &mut cursor, cx, &mut teller);
         match verdict {

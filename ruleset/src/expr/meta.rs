@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind, Requires};
 use crate::family::{Family, Hook, Hooks};
-use crate::packet::{Cx, Iface};
+use crate::packet::{Cx, Iface, Place};
 use crate::regs::Reg;
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -40,7 +40,7 @@ crate::choice! {
         IifName = 6 => "iifname",
         /// Name of the interface it goes out by.
         OifName = 7 => "oifname",
-        /// Hardware type (`ARPHRD_…`) of the interface it came in by.
+        /// Hardware type (`ARPHRD_…`) of the interface that has it: it came in by it, or is about to go out.
         IifType = 8 => "iiftype",
         /// Hardware type of the interface it goes out by.
         OifType = 9 => "oiftype",
@@ -215,6 +215,15 @@ fn padded(text: &str) -> [u8; IFNAMSIZ] {
     name
 }
 
+/// The interface that has the packet (`skb->dev`).
+fn holder<'a>(place: Place<'a>) -> Option<Iface<'a>> {
+    match place.hook {
+        Hook::Output | Hook::Postrouting | Hook::Egress => place.oif,
+        Hook::Forward if place.family == Family::Bridge => place.oif,
+        Hook::Ingress | Hook::Prerouting | Hook::Input | Hook::Forward => place.iif,
+    }
+}
+
 impl Get {
     /// Puts the answer into the register; `None` where the packet has none.
     fn answer(&self, cx: &mut Cx<'_>) -> Option<()> {
@@ -262,7 +271,7 @@ impl Get {
                     Key::OifName => set(&oif),
                     Key::IifKind => set(&kind(place.iif)?),
                     Key::OifKind => set(&kind(place.oif)?),
-                    Key::IifType => set(&place.iif?.kind.to_ne_bytes()),
+                    Key::IifType => set(&holder(place)?.kind.to_ne_bytes()),
                     Key::OifType => set(&place.oif?.kind.to_ne_bytes()),
                     Key::TimeNs => set(&place.wall.to_ne_bytes()),
                     // Ports are joined in pairs, which are no interface; likewise no VRF.

@@ -130,10 +130,19 @@ impl Field {
         match self.base {
             Base::Link => has_link(cx).then_some(0),
             Base::Network => Some(cx.network()),
-            Base::Transport => cx.transport().map(|transport| transport.offset.into()),
+            Base::Transport => {
+                // Linux's short way for small fields does not ask whether a fragment has the header.
+                let found = cx.transport.filter(|found| !found.later || self.is_small());
+                found.map(|transport| transport.offset.into())
+            }
             Base::Inner => inner(cx),
             Base::Tunnel => None,
         }
+    }
+
+    /// Whether it is read as one number (`nft_payload_fast_ops`).
+    fn is_small(&self) -> bool {
+        matches!(self.len, 1 | 2 | 4) && self.offset.is_multiple_of(self.len)
     }
 
     fn offset(&self) -> usize {
@@ -242,6 +251,9 @@ impl Field {
 impl Store {
     /// Writes, with checksums first, as the kernel does; `None` where the packet has no such bytes.
     fn write(&self, cx: &mut Cx<'_>) -> Option<()> {
+        if self.field.base == Base::Transport {
+            cx.transport()?;
+        }
         let base = self.field.base(cx)?;
         let start = base + self.field.offset();
         let len = self.field.len();

@@ -69,6 +69,8 @@ pub struct Base {
     pub priority: i32,
     /// The verdict when no rule has one: accept or drop.
     pub policy: Verdict,
+    /// When it was hooked in: of equal priorities, the last comes first, as in Linux.
+    pub order: u64,
     /// For hooks on devices, these: names, or a prefix of names with `*` behind.
     pub devices: Arc<[Name]>,
     /// Packets that the policy met (`NFTA_CHAIN_COUNTERS`), where that is counted.

@@ -20,6 +20,8 @@ pub struct State {
     names: imbl::HashMap<TableKey, Handle>,
     /// The last handle given to a table.
     last_table: u64,
+    /// Base chains that were hooked in so far.
+    hooked: u64,
     /// All chains.
     pub chains: Slots<Chain>,
     /// All sets.
@@ -51,6 +53,7 @@ impl Default for State {
             tables: imbl::OrdMap::new(),
             names: imbl::HashMap::new(),
             last_table: 0,
+            hooked: 0,
             chains: Slots::default(),
             sets: Slots::default(),
             objects: Slots::default(),
@@ -80,6 +83,12 @@ impl State {
     /// The same, to change.
     pub fn table_mut(&mut self, handle: Handle) -> Option<&mut Table> {
         self.tables.get_mut(&handle).map(std::sync::Arc::make_mut)
+    }
+
+    /// For [`Base::order`](super::Base::order) of a chain that is hooked in now.
+    pub fn next_order(&mut self) -> u64 {
+        self.hooked += 1;
+        self.hooked
     }
 
     /// Puts a table in; its handle is given here.

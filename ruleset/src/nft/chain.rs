@@ -133,7 +133,9 @@ fn add(op: &mut Op<'_>, table: Handle, policy: Option<Verdict>, flags: ChainFlag
                 None => None,
             };
             let policy = policy.unwrap_or(Verdict::Accept);
-            let base = Base { kind, hook, priority, policy, devices: devices.into(), counter };
+            let order = op.batch.state.next_order();
+            let base =
+                Base { kind, hook, priority, policy, order, devices: devices.into(), counter };
             (Some(Arc::new(base)), ChainFlags(flags.0 | ChainFlags::BASE))
         }
         None if flags.has(ChainFlags::BASE) => return Err(Errno::EINVAL.into()),

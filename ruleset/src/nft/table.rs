@@ -106,11 +106,27 @@ fn update(op: &mut Op<'_>, handle: Handle, flags: TableFlags) -> Result<()> {
     if flags.has(TableFlags::OWNER) && orphan {
         table.owner = Some((client.id, client.port_id));
     }
+    let wakes = table.flags.has(TableFlags::DORMANT) && !flags.has(TableFlags::DORMANT);
     table.flags = flags;
     let family = table.family();
+    if wakes {
+        hook_in(&mut op.batch.state, handle);
+    }
     op.batch.hooks_changed = true;
     announce(op, handle, family);
     Ok(())
+}
+
+/// The base chains of a table that wakes up are hooked in anew.
+fn hook_in(state: &mut State, handle: Handle) {
+    let chains: Vec<_> =
+        state.table_by_handle(handle).into_iter().flat_map(|table| table.chains.iter()).collect();
+    for id in chains {
+        let order = state.next_order();
+        if let Some(base) = state.chains.get_mut(id.0).and_then(|chain| chain.base.as_mut()) {
+            Arc::make_mut(base).order = order;
+        }
+    }
 }
 
 /// `NFT_MSG_DELTABLE` and `NFT_MSG_DESTROYTABLE`. Without a name and a handle: every table of the family, or of all.

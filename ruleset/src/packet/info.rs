@@ -140,7 +140,9 @@ impl Cx<'_> {
             (_, L3::Ipv6) if self.layers.options => {
                 let found = self.ext_header(None);
                 found.and_then(|found| {
-                    let offset = u16::try_from(found.offset).ok()?;
+                    // Where a later fragment has none, Linux looks at the packet's beginning.
+                    let offset = if found.later { self.data() } else { found.offset };
+                    let offset = u16::try_from(offset).ok()?;
                     Some(Transport { protocol: found.number, offset, later: found.later })
                 })
             }

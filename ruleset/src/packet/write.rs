@@ -1,10 +1,10 @@
-//! Changes of headers, which leave [`Layers`](packet::Layers) true: what changed is read again.
+//! Changes of headers, which leave [`Layers`] true: what changed is read again.
 
 use std::ops::Range;
 
 use packet::layers::padded;
 use packet::wire::{ip, ipv4};
-use packet::{FragmentPart, L2Kind, L3, L4};
+use packet::{FragmentPart, L2Kind, L3, L4, Layers};
 
 use super::Cx;
 use crate::family::Hook;
@@ -170,30 +170,30 @@ impl Cx<'_> {
 
     /// `skb->pkt_type`: whom the frame came for (`PACKET_…`).
     pub fn pkttype(&self) -> u8 {
-        const HOST: u8 = 0;
-        const BROADCAST: u8 = 1;
-        const MULTICAST: u8 = 2;
-        const OTHERHOST: u8 = 3;
         if let Some(kind) = self.meta.pkttype {
             return kind;
         }
-        // What is forwarded came for this host, and what it sends is told nowhere.
-        let received = self.place.iif.is_some()
-            && matches!(
-                self.place.hook,
-                Hook::Ingress | Hook::Prerouting | Hook::Input | Hook::Forward
-            );
-        let bridged = self.place.family == crate::family::Family::Bridge;
-        match self.layers.l2_kind {
-            _ if !received && !bridged => HOST,
-            L2Kind::Broadcast => BROADCAST,
-            L2Kind::Multicast => MULTICAST,
-            L2Kind::Unicast => match self.place.iif {
-                Some(iif) if padded(iif.mac) == self.layers.dst_mac => HOST,
-                _ if bridged => OTHERHOST,
-                Some(_) if !self.is_routed() => OTHERHOST,
-                _ => HOST,
-            },
+        match (self.place.hook, self.place.iif) {
+            // What is forwarded came for this host, and what it sends is told nowhere.
+            (Hook::Ingress | Hook::Prerouting | Hook::Input | Hook::Forward, Some(iif)) => {
+                arrival(self.layers, iif.mac)
+            }
+            _ => HOST,
         }
+    }
+}
+
+const HOST: u8 = 0;
+const BROADCAST: u8 = 1;
+const MULTICAST: u8 = 2;
+const OTHERHOST: u8 = 3;
+
+/// Whom a frame that came in by the interface with this MAC address is for (`PACKET_…`, linux/if_packet.h).
+pub fn arrival(layers: &Layers, mac: [u8; 6]) -> u8 {
+    match layers.l2_kind {
+        L2Kind::Broadcast => BROADCAST,
+        L2Kind::Multicast => MULTICAST,
+        L2Kind::Unicast if layers.dst_mac == padded(mac) => HOST,
+        L2Kind::Unicast => OTHERHOST,
     }
 }

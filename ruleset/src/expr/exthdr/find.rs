@@ -30,7 +30,8 @@ pub(super) fn ipv4(cx: &Cx<'_>, wanted: u8) -> Option<usize> {
     if cx.l3() != L3::Ipv4 {
         return None;
     }
-    let start = cx.network();
+    // On a device's way out Linux takes the Ethernet header for IPv4's, and so finds none.
+    let start = cx.data();
     let [version_ihl] = cx.peek(start)?;
     let len = (usize::from(version_ihl & 0xf) * 4).checked_sub(ipv4::LEN)?;
     let mut buffer = [0; ipv4::MAX_LEN - ipv4::LEN];
@@ -103,7 +104,8 @@ fn timestamp(option: &[u8]) -> Option<()> {
 
 /// Finds a chunk; where its bytes are asked for, they must lie inside it.
 pub(super) fn sctp(cx: &Cx<'_>, kind: u8, field: Field, present: bool) -> Option<usize> {
-    let transport = cx.transport().filter(|transport| transport.protocol == ip::SCTP)?;
+    // Linux looks into later fragments, too.
+    let transport = cx.transport.filter(|transport| transport.protocol == ip::SCTP)?;
     let mut at = usize::from(transport.offset) + 12;
     loop {
         let [found, _, l0, l1]: [u8; 4] = cx.peek(at)?;

@@ -1,0 +1,214 @@
+//! Linux as oracle: the same ruleset and the same packets through the kernel, in a namespace of its own, and through the
+//! engine. Every packet must end the same, with the same bytes, and every counter must say the same.
+//!
+//! `TWINWALL_SEED` repeats a run, `TWINWALL_RULESETS` and `TWINWALL_PACKETS` say how much is tried.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
+#![allow(clippy::indexing_slicing, reason = "bytes that these tests made themselves")]
+
+mod bed;
+mod compare;
+mod packets;
+mod rng;
+mod rules;
+mod way;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bed::{Bed, Kind};
+use compare::{Difference, Tally};
+use rng::Rng;
+use rules::Ruleset;
+
+/// How often a ruleset that fails is tried with less in it.
+const TRIES: usize = 150;
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn random_rulesets_on_routed_packets() {
+    random(Kind::Routed, setting("TWINWALL_RULESETS", 200));
+}
+
+#[test]
+fn random_rulesets_on_bridged_packets() {
+    random(Kind::Bridged, setting("TWINWALL_RULESETS", 60));
+}
+
+fn random(kind: Kind, rulesets: u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = setting("TWINWALL_SEED", now.as_nanos() as u64 & 0xffff_ffff);
+    let count = setting("TWINWALL_PACKETS", 500) as usize;
+    let Some(bed) = Bed::new(kind) else { return };
+    println!("{kind:?}: TWINWALL_SEED={seed}");
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for n in 0..rulesets {
+        let mut rng = Rng::new(seed.wrapping_add(n << 32));
+        let ruleset = rules::ruleset(&mut rng, kind);
+        let frames: Vec<_> = (0..count).map(|n| packets::frame(&mut rng, n, kind)).collect();
+        let Some(ruleset) = accepted(&bed, ruleset) else {
+            tally.refused += 1;
+            continue;
+        };
+        tally.rulesets += 1;
+        if let Err(difference) = once(&bed, kind, &ruleset, &frames, &mut tally) {
+            failures.push(minimised(&bed, kind, ruleset, frames, difference));
+            if failures.len() == setting("TWINWALL_FAILURES", 3) as usize {
+                break;
+            }
+        }
+    }
+    println!(
+        "{kind:?}: {} rulesets, {} packets ({} passed, {} rewritten), {} counters, {} rulesets that Linux refused, {} disagreements",
+        tally.rulesets,
+        tally.packets,
+        tally.passed,
+        tally.rewritten,
+        tally.counters,
+        tally.refused,
+        failures.len()
+    );
+    assert!(failures.is_empty(), "TWINWALL_SEED={seed}\n{}", failures.join("\n\n"));
+}
+
+/// The ruleset without the rules that nft or Linux refuse; `None` where something else is refused.
+fn accepted(bed: &Bed, mut ruleset: Ruleset) -> Option<Ruleset> {
+    for _ in 0..10 {
+        let error = match bed.nft(bed::Side::Kernel, &["-f", "-"], &ruleset.text()) {
+            Ok(_) => return Some(ruleset),
+            Err(error) => error,
+        };
+        if setting("TWINWALL_VERBOSE", 0) > 0 {
+            eprintln!("{error}");
+        }
+        let lines: Vec<usize> = error
+            .lines()
+            .filter_map(|line| line.split_once("/dev/stdin:")?.1.split(':').next()?.parse().ok())
+            .collect();
+        // nft ends by an assertion at some nonsense: then it does not say where.
+        if !ruleset.drop_lines(&lines) && !drop_one_by_one(bed, &mut ruleset) {
+            eprintln!("Linux refuses:\n{}\n{error}", ruleset.text());
+            return None;
+        }
+    }
+    None
+}
+
+/// Leaves out each rule that is refused alone; whether there was any.
+fn drop_one_by_one(bed: &Bed, ruleset: &mut Ruleset) -> bool {
+    let all = ruleset.rules();
+    for n in (0..all).rev() {
+        let alone = ruleset.without(n + 1, usize::MAX).without(0, n);
+        if bed.nft(bed::Side::Kernel, &["-c", "-f", "-"], &alone.text()).is_err() {
+            *ruleset = ruleset.without(n, n + 1);
+        }
+    }
+    ruleset.rules() < all
+}
+
+fn once(
+    bed: &Bed,
+    kind: Kind,
+    ruleset: &Ruleset,
+    frames: &[Vec<u8>],
+    tally: &mut Tally,
+) -> Result<(), Difference> {
+    let mut why = String::new();
+    if compare::load(bed, &ruleset.text(), &mut why)? {
+        compare::packets(bed, kind, frames, tally)?;
+    }
+    Ok(())
+}
+
+/// The least that still fails, in words.
+fn minimised(
+    bed: &Bed,
+    kind: Kind,
+    mut ruleset: Ruleset,
+    mut frames: Vec<Vec<u8>>,
+    mut difference: Difference,
+) -> String {
+    let mut tally = Tally::default();
+    let mut tries = 0;
+    if let Difference::Packet { number, .. } = difference {
+        // What comes behind it has no part in it; most often, nothing before it has either.
+        frames.truncate(number + 1);
+        let mut alone = frames[number].clone();
+        renumber(&mut alone, 0);
+        if let Err(found) = once(bed, kind, &ruleset, std::slice::from_ref(&alone), &mut tally) {
+            (frames, difference) = (vec![alone], found);
+        }
+    }
+    let mut step = ruleset.rules().div_ceil(2);
+    while step > 0 && tries < TRIES {
+        let mut from = 0;
+        while from < ruleset.rules() && tries < TRIES {
+            tries += 1;
+            let less = ruleset.without(from, from + step);
+            match once(bed, kind, &less, &frames, &mut tally) {
+                Err(found)
+                    if !matches!(found, Difference::Refused(_))
+                        || matches!(difference, Difference::Refused(_)) =>
+                {
+                    (ruleset, difference) = (less, found);
+                }
+                _ => from += step,
+            }
+        }
+        step /= 2;
+    }
+    let mut half = frames.len() / 2;
+    while half > 0 && tries < 2 * TRIES {
+        let mut from = 0;
+        while from < frames.len() && tries < 2 * TRIES {
+            tries += 1;
+            let mut less = frames.clone();
+            less.drain(from..(from + half).min(frames.len()));
+            less.iter_mut().enumerate().for_each(|(n, frame)| renumber(frame, n));
+            match once(bed, kind, &ruleset, &less, &mut tally) {
+                Err(found) => (frames, difference) = (less, found),
+                Ok(()) => from += half,
+            }
+        }
+        half /= 2;
+    }
+    tell(&ruleset, &frames, &difference)
+}
+
+fn renumber(frame: &mut [u8], to: usize) {
+    if let Some(old) = packets::number(frame) {
+        let old = (old as u32).to_be_bytes();
+        if let Some(at) = frame.windows(4).rposition(|window| window == old) {
+            frame[at..at + 4].copy_from_slice(&(to as u32).to_be_bytes());
+        }
+    }
+}
+
+fn tell(ruleset: &Ruleset, frames: &[Vec<u8>], difference: &Difference) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let end = |end: &Option<Vec<u8>>| end.as_deref().map_or("dropped".to_owned(), hex);
+    let mut text = ruleset.text();
+    match difference {
+        Difference::Refused(error) => text += &format!("the engine refuses it: {error}"),
+        Difference::Packet { number, linux, ours } => {
+            text += &format!(
+                "packet {number} of {}: {}\nLinux: {}\nours:  {}",
+                frames.len(),
+                hex(&frames[*number]),
+                end(linux),
+                end(ours)
+            );
+        }
+        Difference::Listing(lines) => {
+            for (linux, ours) in lines {
+                text += &format!("Linux: {linux}\nours:  {ours}\n");
+            }
+            for frame in frames.iter().take(3) {
+                text += &format!("{} packets, one: {}\n", frames.len(), hex(frame));
+            }
+        }
+    }
+    text
+}
