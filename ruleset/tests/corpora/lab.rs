@@ -130,6 +130,13 @@ impl Lab {
         path
     }
 
+    /// A folder of a side's own.
+    pub(crate) fn folder(&self, side: Side) -> PathBuf {
+        let path = self.dir.join(format!("{side:?}"));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
     /// The command line that runs `program` in the namespace, pointed at a side.
     pub(crate) fn command(&self, side: Side, program: &str) -> Command {
         let mut command = Command::new("timeout");

@@ -156,8 +156,11 @@ pub(crate) fn words(err: &str) -> String {
 pub(crate) mod listing {
     use serde_json::Value;
 
-    /// A table's own handle tells how many tables were there before it, and an element's time runs on.
+    /// A table's own handle and a generation tell how many were there before, and an element's time runs on.
     pub(crate) fn line(line: &str) -> String {
+        if line.starts_with("# new generation ") {
+            return "# new generation".to_owned();
+        }
         let is_table = line.starts_with("table ") || line.starts_with("add table ");
         let line = if is_table { line.split(" # handle").next().unwrap_or_default() } else { line };
         let mut parts = line.split(" expires ");
