@@ -57,7 +57,7 @@ impl Lab {
         if !rustix::process::geteuid().is_root() {
             return corpus::skip("network namespaces take root");
         }
-        for tool in ["nft", "nsenter", "unshare", "ip", "timeout"] {
+        for tool in ["nft", "nsenter", "unshare", "ip", "timeout", "python3"] {
             if !corpus::tool(tool) {
                 return corpus::skip(&format!("no {tool} (make setup)"));
             }

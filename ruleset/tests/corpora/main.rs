@@ -20,6 +20,7 @@ mod dumps;
 mod features;
 mod ipt;
 mod lab;
+mod messages;
 mod monitor;
 mod real;
 mod rules;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::corpus::{self, text};
 use crate::lab::{Lab, Side};
+use crate::messages;
 use crate::tally::{Outcome, Tally, listing, words};
 
 /// Loads a file on empty tables and lists what came of it.
@@ -20,6 +21,7 @@ pub(crate) fn load_and_list(lab: &Lab, side: Side, path: &Path) -> Outcome {
         (true, true) => Outcome::Listed(vec![
             ("text", listing::text(&text.out)),
             ("JSON", listing::json(&json.out)),
+            ("messages", messages::dump(lab, side)),
         ]),
         (false, _) => Outcome::Refused(format!("can't be listed: {}", words(&text.err))),
         (true, false) => Outcome::Refused(format!("can't be listed in JSON: {}", words(&json.err))),
