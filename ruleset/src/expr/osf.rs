@@ -37,6 +37,7 @@ struct Osf {
     dreg: Reg,
     ttl: u8,
     flags: u32,
+    hooks: Hooks,
 }
 
 fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
@@ -45,11 +46,12 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         return Err(Errno::EINVAL.into());
     }
     cx.store(dreg, UNKNOWN.len())?;
-    match cx.family() {
-        Family::Ipv4 | Family::Ipv6 | Family::Inet => {}
-        _ => return Err(Errno::EOPNOTSUPP.into()),
-    }
-    Ok(Box::new(Osf { dreg, ttl: ttl.unwrap_or(0), flags: flags.unwrap_or(0) }))
+    // Linux takes it in chains of any family, and refuses it where a base chain leads to one of another.
+    let hooks = match cx.family() {
+        Family::Ipv4 | Family::Inet => Hooks::of([Hook::Prerouting, Hook::Input, Hook::Forward]),
+        _ => Hooks::of([]),
+    };
+    Ok(Box::new(Osf { dreg, ttl: ttl.unwrap_or(0), flags: flags.unwrap_or(0), hooks }))
 }
 
 impl Expr for Osf {
@@ -78,6 +80,6 @@ impl Expr for Osf {
     }
 
     fn requires(&self) -> Requires {
-        Requires::hooks(Hooks::of([Hook::Prerouting, Hook::Input, Hook::Forward]))
+        Requires::hooks(self.hooks)
     }
 }

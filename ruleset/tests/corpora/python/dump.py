@@ -27,6 +27,9 @@ for command in (GETTABLE, GETCHAIN, GETRULE, GETSET, GETOBJ, GETFLOWTABLE):
             found = re.match(r"1 NEWSET family (\d+) 1=([0-9a-f]+) 2=([0-9a-f]+)", line)
             if found:
                 sets.append((int(found[1]), bytes.fromhex(found[2]), bytes.fromhex(found[3])))
+# The kernel's hashes are seeded at boot: the order of elements says nothing.
 for family, table, name in sets:
+    lines = []
     for line in dump(GETSETELEM, attr(1, table), attr(2, name), family=family):
-        print(line)
+        lines += re.sub(r" (1=\{)", r"\n \1", line).split("\n")
+    print("\n".join(sorted(lines)))

@@ -55,7 +55,7 @@ def parse(data):
 
 
 def tree(data):
-    """Attributes in text, nested ones in brackets; None where the bytes are no attributes."""
+    """Attributes in text; those whose bytes can be attributes in brackets; None where the bytes can't."""
     parts = []
     while data:
         if len(data) < 4:
@@ -64,7 +64,7 @@ def tree(data):
         if length < 4 or length > len(data):
             return None
         inner = data[4:length]
-        inside = tree(inner) if kind & 0x8000 else None
+        inside = tree(inner) if inner else None
         parts.append(f"{kind & 0x3fff}={inner.hex() if inside is None else '{' + inside + '}'}")
         data = data[(length + 3) & ~3:]
     return " ".join(parts)
