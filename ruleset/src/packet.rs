@@ -59,6 +59,8 @@ pub struct Meta {
     /// `skb->pkt_type`: whom the frame came for, see [`arrival`], or what a rule made of that (`meta pkttype set`). Where it is
     /// not said, the destination MAC address says it, and what is on its way out after routing counts as this host's.
     pub pkttype: Option<u8>,
+    /// It has a route (`skb_dst`): whoever routes it says so, for devices on its way out.
+    pub routed: bool,
     /// Rules that it meets are told to listeners (`meta nftrace set 1`).
     pub trace: bool,
     /// Names the packet in trace messages; 0 before the first.

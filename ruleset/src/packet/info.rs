@@ -56,7 +56,7 @@ impl Cx<'_> {
     pub fn is_past_routing(&self) -> bool {
         match self.place.hook {
             Hook::Ingress | Hook::Prerouting => false,
-            Hook::Egress => true,
+            Hook::Egress => self.meta.routed,
             Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => self.is_routed(),
         }
     }

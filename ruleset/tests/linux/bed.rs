@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use nfnetlink::{Server, ServerConfig};
 use ruleset::nft::{Host, NfTables};
@@ -122,6 +123,14 @@ impl Bed {
                 n + 10
             );
         }
+        // What the kernel tells groups that it joins is said at once, and once.
+        for name in ["default", "tap0", "tap1"] {
+            for setting in
+                ["mldv1_unsolicited_report_interval", "mldv2_unsolicited_report_interval"]
+            {
+                fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{setting}"), "1").unwrap();
+            }
+        }
         let mut ip =
             Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         ip.stdin.take().unwrap().write_all((lines + more).as_bytes()).unwrap();
@@ -131,6 +140,8 @@ impl Bed {
             fs::write(format!("/proc/sys/net/{name}"), value)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+
+        thread::sleep(Duration::from_millis(500));
 
         let dir =
             std::env::temp_dir().join(format!("twinwall-linux-{}-{kind:?}", std::process::id()));

@@ -1,5 +1,7 @@
 //! One ruleset and its packets through Linux and through the engine.
 
+use ruleset::program::Program;
+
 use crate::bed::{Bed, Kind, Side};
 use crate::packets::number;
 use crate::way;
@@ -23,7 +25,7 @@ pub(crate) enum Difference {
     Refused(String),
     /// A packet's end.
     Packet { number: usize, linux: Option<Vec<u8>>, ours: Option<Vec<u8>> },
-    /// What is listed, counters above all: lines of Linux's listing and of the engine's.
+    /// Counters: lines of Linux's listing and of the engine's.
     Listing(Vec<(String, String)>),
 }
 
@@ -50,13 +52,13 @@ pub(crate) fn packets(
             *place = Some(frame);
         }
     }
-    let program = bed.program();
+    let (program, none) = (bed.program(), Program::default());
     for (at, frame) in frames.iter().enumerate() {
         let ours = way::pass(&program, &bed.ifaces, kind, frame);
         tally.packets += 1;
         tally.passed += usize::from(ours.is_some());
-        tally.rewritten +=
-            usize::from(ours.as_deref().is_some_and(|ours| ours[14..] != frame[14..]));
+        let plain = way::pass(&none, &bed.ifaces, kind, frame);
+        tally.rewritten += usize::from(ours.is_some() && ours != plain);
         if ours != linux[at] {
             let linux = linux[at].take();
             return Err(Difference::Packet { number: at, linux, ours });
@@ -65,21 +67,29 @@ pub(crate) fn packets(
     listing(bed, tally)
 }
 
+/// Compares all counters, in the order in which nft lists them; what else is listed others look at.
 fn listing(bed: &Bed, tally: &mut Tally) -> Result<(), Difference> {
     let list = |side| bed.nft(side, &["list", "ruleset"], "");
     let linux = list(Side::Kernel).unwrap();
     let ours = list(Side::Ours).map_err(Difference::Refused)?;
-    tally.counters += linux.matches("counter packets").count();
-    if linux == ours {
+    let counted = |text: &str| -> Vec<(Vec<String>, String)> {
+        let counters = |line: &str| -> Vec<String> {
+            let counts = |rest: &str| rest.split(' ').take(3).collect::<Vec<_>>().join(" ");
+            line.split("packets ").skip(1).map(counts).collect()
+        };
+        let lines = text.lines().map(|line| (counters(line), line.trim().to_owned()));
+        lines.filter(|(counters, _)| !counters.is_empty()).collect()
+    };
+    let (linux, ours) = (counted(&linux), counted(&ours));
+    tally.counters += linux.iter().map(|(counters, _)| counters.len()).sum::<usize>();
+    let lines: Vec<_> = linux
+        .iter()
+        .zip(&ours)
+        .filter(|(linux, ours)| linux.0 != ours.0)
+        .map(|(linux, ours)| (linux.1.clone(), ours.1.clone()))
+        .collect();
+    if lines.is_empty() && linux.len() == ours.len() {
         return Ok(());
     }
-    let (mut linux, mut ours) = (linux.lines(), ours.lines());
-    let mut lines = Vec::new();
-    loop {
-        match (linux.next(), ours.next()) {
-            (None, None) => return Err(Difference::Listing(lines)),
-            (a, b) if a == b => {}
-            (a, b) => lines.push((a.unwrap_or("").to_owned(), b.unwrap_or("").to_owned())),
-        }
-    }
+    Err(Difference::Listing(lines))
 }

@@ -7,6 +7,7 @@
 
 mod bed;
 mod compare;
+mod corpora;
 mod packets;
 mod rng;
 mod rules;
@@ -36,41 +37,99 @@ fn random_rulesets_on_bridged_packets() {
     random(Kind::Bridged, setting("TWINWALL_RULESETS", 60));
 }
 
+#[test]
+fn others_rules_on_routed_packets() {
+    others(Kind::Routed);
+}
+
+#[test]
+fn others_rules_on_bridged_packets() {
+    others(Kind::Bridged);
+}
+
 fn random(kind: Kind, rulesets: u64) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = setting("TWINWALL_SEED", now.as_nanos() as u64 & 0xffff_ffff);
-    let count = setting("TWINWALL_PACKETS", 500) as usize;
-    let Some(bed) = Bed::new(kind) else { return };
-    println!("{kind:?}: TWINWALL_SEED={seed}");
-    let mut tally = Tally::default();
-    let mut failures = Vec::new();
+    let Some(mut run) = Run::new(kind) else { return };
     for n in 0..rulesets {
-        let mut rng = Rng::new(seed.wrapping_add(n << 32));
+        let mut rng = run.rng(n);
         let ruleset = rules::ruleset(&mut rng, kind);
-        let frames: Vec<_> = (0..count).map(|n| packets::frame(&mut rng, n, kind)).collect();
-        let Some(ruleset) = accepted(&bed, ruleset) else {
-            tally.refused += 1;
-            continue;
-        };
-        tally.rulesets += 1;
-        if let Err(difference) = once(&bed, kind, &ruleset, &frames, &mut tally) {
-            failures.push(minimised(&bed, kind, ruleset, frames, difference));
-            if failures.len() == setting("TWINWALL_FAILURES", 3) as usize {
-                break;
-            }
+        run.compare(ruleset, rng);
+    }
+    run.end("random rulesets");
+}
+
+fn others(kind: Kind) {
+    let Some(folder) = corpora::folder() else { return };
+    let Some(mut run) = Run::new(kind) else { return };
+    for (n, ruleset) in corpora::lines(&folder, kind).into_iter().enumerate() {
+        let rng = run.rng(n as u64);
+        run.compare(ruleset, rng);
+    }
+    for (n, (name, ruleset)) in corpora::real(&folder, kind).into_iter().enumerate() {
+        let rng = run.rng(n as u64);
+        if !run.compare(ruleset, rng) {
+            eprintln!("{name}: not taken by Linux");
         }
     }
-    println!(
-        "{kind:?}: {} rulesets, {} packets ({} passed, {} rewritten), {} counters, {} rulesets that Linux refused, {} disagreements",
-        tally.rulesets,
-        tally.packets,
-        tally.passed,
-        tally.rewritten,
-        tally.counters,
-        tally.refused,
-        failures.len()
-    );
-    assert!(failures.is_empty(), "TWINWALL_SEED={seed}\n{}", failures.join("\n\n"));
+    run.end("others' rules");
+}
+
+/// Rulesets on one bed, and what came of them.
+struct Run {
+    bed: Bed,
+    kind: Kind,
+    seed: u64,
+    packets: usize,
+    tally: Tally,
+    failures: Vec<String>,
+}
+
+impl Run {
+    fn new(kind: Kind) -> Option<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let seed = setting("TWINWALL_SEED", now.as_nanos() as u64 & 0xffff_ffff);
+        let packets = setting("TWINWALL_PACKETS", 500) as usize;
+        let bed = Bed::new(kind)?;
+        println!("{kind:?}: TWINWALL_SEED={seed}");
+        Some(Self { bed, kind, seed, packets, tally: Tally::default(), failures: Vec::new() })
+    }
+
+    fn rng(&self, n: u64) -> Rng {
+        Rng::new(self.seed.wrapping_add(n << 32))
+    }
+
+    /// Compares one ruleset on packets of its own; false where Linux takes nothing of it.
+    fn compare(&mut self, ruleset: Ruleset, mut rng: Rng) -> bool {
+        if self.failures.len() >= setting("TWINWALL_FAILURES", 3) as usize {
+            return true;
+        }
+        let frames: Vec<_> =
+            (0..self.packets).map(|n| packets::frame(&mut rng, n, self.kind)).collect();
+        let Some(ruleset) = accepted(&self.bed, ruleset) else {
+            self.tally.refused += 1;
+            return false;
+        };
+        self.tally.rulesets += 1;
+        if let Err(difference) = once(&self.bed, self.kind, &ruleset, &frames, &mut self.tally) {
+            self.failures.push(minimised(&self.bed, self.kind, ruleset, frames, difference));
+        }
+        true
+    }
+
+    fn end(self, what: &str) {
+        let Tally { rulesets, packets, passed, rewritten, counters, refused } = self.tally;
+        let disagreements = self.failures.len();
+        println!(
+            "{:?}, {what}: {rulesets} rulesets, {packets} packets ({passed} passed, {rewritten} rewritten), {counters} \
+             counters, {refused} rulesets that Linux refused, {disagreements} disagreements",
+            self.kind
+        );
+        assert!(
+            self.failures.is_empty(),
+            "TWINWALL_SEED={}\n{}",
+            self.seed,
+            self.failures.join("\n\n")
+        );
+    }
 }
 
 /// The ruleset without the rules that nft or Linux refuse; `None` where something else is refused.

@@ -14,22 +14,23 @@ pub(crate) struct Ruleset {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    family: Fam,
-    name: String,
-    sets: Vec<String>,
+    pub(crate) family: Fam,
+    pub(crate) name: String,
+    /// Definitions of sets, maps and counters.
+    pub(crate) sets: Vec<String>,
     pub(crate) chains: Vec<Chain>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
-    name: String,
+    pub(crate) name: String,
     /// What makes it a base chain.
-    base: Option<String>,
+    pub(crate) base: Option<String>,
     pub(crate) rules: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fam {
+pub(crate) enum Fam {
     Ip,
     Ip6,
     Inet,

@@ -168,6 +168,7 @@ impl Passing<'_> {
         if self.meta.pkttype != Some(HOST) || self.layers.ttl <= 1 {
             return None;
         }
+        self.meta.routed = true;
         self.age(family);
         self.hook(family, Hook::Forward, Some(0), Some(1)).then_some(())?;
         self.hook(family, Hook::Postrouting, Some(0), Some(1)).then_some(())?;
