@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use nfnetlink::{Server, ServerConfig};
-use ruleset::nft::{Host, NfTables};
+use ruleset::nft::{Host, NfTables, NftCompat};
 
 fn main() {
     let path = std::env::args().nth(1).expect("usage: nfnl SOCKET");
@@ -18,6 +18,7 @@ fn main() {
         now: Box::new(move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)),
         publish: Box::new(drop),
     })));
+    server.register(Box::new(NftCompat));
     println!("listening on {path}");
     server.run(&AtomicBool::new(false)).unwrap();
 }

@@ -28,3 +28,4 @@ pub mod schema;
 mod sums;
 pub mod trace;
 pub mod verdict;
+pub mod xt;

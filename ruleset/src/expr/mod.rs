@@ -59,6 +59,8 @@ pub(crate) mod synproxy;
 mod tproxy;
 mod tunnel;
 mod xfrm;
+mod xt_match;
+mod xt_target;
 
 /// Every expression, by name. The one place that knows them all.
 pub static REGISTRY: &[&Kind] = &[
@@ -102,6 +104,8 @@ pub static REGISTRY: &[&Kind] = &[
     &tproxy::KIND,
     &tunnel::KIND,
     &xfrm::KIND,
+    &xt_match::KIND,
+    &xt_target::KIND,
 ];
 
 /// What is known of an expression before there is one.
@@ -162,26 +166,43 @@ pub struct Requires {
     pub types: u8,
     /// The hooks.
     pub hooks: Hooks,
+    /// What extensions of iptables ask beside that.
+    pub compat: Allowed,
+}
+
+/// Types and hooks of base chains that extensions of iptables may be reached from. Another is refused with `EINVAL`, as
+/// `nft_match_validate` and `nft_target_validate` do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Bit by [`ChainType`].
+    pub types: u8,
+    /// The hooks.
+    pub hooks: Hooks,
 }
 
 impl Requires {
     /// Any.
-    pub const ANYTHING: Self = Self { types: 0xff, hooks: Hooks::ALL };
+    pub const ANYTHING: Self =
+        Self { types: 0xff, hooks: Hooks::ALL, compat: Allowed { types: 0xff, hooks: Hooks::ALL } };
 
     /// Only in these hooks.
     pub const fn hooks(hooks: Hooks) -> Self {
-        Self { types: 0xff, hooks }
+        Self { hooks, ..Self::ANYTHING }
     }
 
     /// Only in chains of this type, in these hooks.
     pub const fn chain(kind: ChainType, hooks: Hooks) -> Self {
-        Self { types: 1 << kind as u8, hooks }
+        Self { types: 1 << kind as u8, hooks, ..Self::ANYTHING }
     }
 
     /// What both allow.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self { types: self.types & other.types, hooks: self.hooks.and(other.hooks) }
+        let compat = Allowed {
+            types: self.compat.types & other.compat.types,
+            hooks: self.compat.hooks.and(other.compat.hooks),
+        };
+        Self { types: self.types & other.types, hooks: self.hooks.and(other.hooks), compat }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::program::Program;
 
 mod batch;
 mod chain;
+mod compat;
 mod dump;
 mod elem;
 mod flowtable;
@@ -37,6 +38,7 @@ mod table;
 mod validate;
 
 pub(crate) use batch::Batch;
+pub use compat::NftCompat;
 pub(crate) use op::{Op, Query};
 use validate::Fault;
 

@@ -45,7 +45,8 @@ pub(super) struct Fault {
 ///
 /// # Errors
 ///
-/// `EMLINK` for jumps too deep or a loop, `EOPNOTSUPP` for an expression that a base chain must not reach.
+/// `EMLINK` for jumps too deep or a loop, `EOPNOTSUPP` for an expression that a base chain must not reach, `EINVAL` where that
+/// is an extension of iptables.
 pub(super) fn table(
     state: &mut State,
     handle: Handle,
@@ -66,9 +67,13 @@ pub(super) fn table(
     for chain in chains.iter().filter_map(|id| walk.state.chain(*id)) {
         let Some(base) = &chain.base else { continue };
         let below = walk.down(chain).map_err(|error| walk.blame(error, causes))?;
-        let allowed = |kind: ChainType| below.requires.types & (1 << kind as u8) != 0;
-        if !allowed(base.kind) || !below.requires.hooks.has(base.hook) {
+        let Requires { types, hooks, compat } = below.requires;
+        let has = |types: u8, kind: ChainType| types & (1 << kind as u8) != 0;
+        if !has(types, base.kind) || !hooks.has(base.hook) {
             return Err(walk.blame(Errno::EOPNOTSUPP.into(), causes));
+        }
+        if !has(compat.types, base.kind) || !compat.hooks.has(base.hook) {
+            return Err(walk.blame(Errno::EINVAL.into(), causes));
         }
     }
     Ok(())

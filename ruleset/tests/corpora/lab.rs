@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nfnetlink::{Server, ServerConfig};
-use ruleset::nft::{Host, NfTables};
+use ruleset::nft::{Host, NfTables, NftCompat};
 
 use crate::corpus;
 
@@ -112,6 +112,7 @@ impl Lab {
             now: Box::new(move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)),
             publish: Box::new(drop),
         })));
+        server.register(Box::new(NftCompat));
         let running = thread::spawn(move || {
             let _ = server.run(&std::sync::atomic::AtomicBool::new(false));
         });
