@@ -2,9 +2,9 @@
 //! list ruleset`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an example for tests")]
 
-#[path = "../tests/common/toy.rs"]
+#[path = "../tests/common/mod.rs"]
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "the tests need all of it")]
-mod toy;
+mod common;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +14,7 @@ use nfnetlink::{Server, ServerConfig};
 fn main() {
     let path = std::env::args().nth(1).expect("usage: toy_server SOCKET");
     let mut server = Server::bind(Path::new(&path), ServerConfig::default()).unwrap();
-    server.register(Box::new(toy::Toy::new()));
+    server.register(Box::new(common::toy::Toy::new()));
     println!("listening on {path}");
     server.run(&AtomicBool::new(false)).unwrap();
 }

@@ -247,5 +247,22 @@ fn without_a_server_a_tool_says_so() {
 #[test]
 #[ignore = "a measurement"]
 fn measure() {
-    println!("{}", Running::start().run("measure"));
+    let server = Running::start();
+    println!("twinwall: {}", server.run("measure"));
+    let mut kernel = Command::new("unshare");
+    kernel.args(["-n", "python3"]).arg(scripts().join("clients.py")).arg("measure");
+    println!("kernel: {}", succeed(&mut kernel));
+    let nft = |command: &mut Command| {
+        let started = Instant::now();
+        (0..20).for_each(|_| drop(succeed(command)));
+        started.elapsed() / 20
+    };
+    println!(
+        "nft list ruleset: twinwall {:?}",
+        nft(server.command("nft").args(["list", "ruleset"]))
+    );
+    println!(
+        "nft list ruleset: kernel {:?}",
+        nft(Command::new("unshare").args(["-n", "nft", "list", "ruleset"]))
+    );
 }

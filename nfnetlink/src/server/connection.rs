@@ -179,6 +179,9 @@ impl Connection {
         let (kind, argument) = frame::read(*head);
         let memfd = if kind == frame::MEMFD { fds.next() } else { None };
         let tell = fds.next().map(Tell::new).transpose()?;
+        if fds.next().is_some() {
+            return Err(Fault::Broken);
+        }
         let word = || bytes.first_chunk().copied().map(u32::from_ne_bytes).ok_or(Fault::Broken);
         let control = match kind {
             frame::MESSAGES => {

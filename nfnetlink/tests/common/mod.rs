@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test needs a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+pub mod fuzzed;
 pub mod running;
 pub mod toy;
 

@@ -9,11 +9,12 @@
 //! - [`MANY`] as a dump: attribute 1 says how many messages, attribute 2 how many bytes each has.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use nfnetlink::message::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
+use nfnetlink::message::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REQUEST};
 use nfnetlink::{
-    Attr, Client, Dump, Errno, Error, Event, Events, Header, Message, NfGen, Reply, Result,
-    Subsystem, Table, Writer,
+    Attr, Client, Dump, Engine, Errno, Error, Event, Events, Header, Message, Messages, NfGen,
+    Reply, Result, Subsystem, Table, Writer,
 };
 
 pub const NFTABLES: u16 = 10 << 8;
@@ -39,13 +40,15 @@ pub struct Toy {
     pub generation: u32,
     pub tables: BTreeSet<String>,
     pub pending: Option<Pending>,
+    /// The most messages that are made at once.
+    pub most: u32,
     /// Whether `commit` refuses, once, with `EAGAIN`.
     pub replays: u32,
 }
 
 impl Toy {
     pub fn new() -> Self {
-        Self { generation: 1, ..Self::default() }
+        Self { generation: 1, most: 1_000_000, ..Self::default() }
     }
 }
 
@@ -86,8 +89,14 @@ fn table(w: &mut Writer, name: &str) {
     w.u64(4, 1);
 }
 
-fn number(attr: Option<Attr<'_>>) -> Result<u32> {
-    attr.ok_or(Errno::EINVAL)?.u32()
+fn number(attr: Option<Attr<'_>>, most: u32) -> Result<u32> {
+    let attr = attr.ok_or(Errno::EINVAL)?;
+    Some(attr.u32()?).filter(|n| *n <= most).ok_or_else(|| attr.error(Errno::ERANGE))
+}
+
+/// A size that a message can have.
+fn size(attr: Option<Attr<'_>>) -> Result<usize> {
+    Ok(number(attr, 60_000)? as usize)
 }
 
 impl Subsystem for Toy {
@@ -118,20 +127,24 @@ impl Subsystem for Toy {
                 }
             }),
             FLOOD => {
-                for _ in 0..number(table[1])? {
-                    let bytes = vec![b'f'; number(table[2])? as usize];
+                for _ in 0..number(table[1], self.most)? {
+                    let bytes = vec![b'f'; size(table[2])?];
                     reply.message(FLOOD, 0, NFGEN, |w| w.put(1, &bytes));
                 }
             }
             SHOUT => {
-                let bytes = vec![b's'; number(table[2])? as usize];
-                for n in 0..number(table[1])? {
+                let bytes = vec![b's'; size(table[2])?];
+                for n in 0..number(table[1], self.most)? {
                     let mut out = Writer::default();
                     out.message(Header { kind: SHOUT, seq: n, ..Header::default() }, NFGEN, |w| {
                         w.put(1, &bytes)
                     });
                     let echo = message.has(NLM_F_ECHO).then_some(reply.client.id);
-                    events.queue.push(Event { group: number(table[3])?, datagram: out.buf, echo });
+                    events.queue.push(Event {
+                        group: number(table[3], 64)?,
+                        datagram: out.buf,
+                        echo,
+                    });
                 }
             }
             REFUSE => return Err(Error::new(Errno::ERANGE).because("no")),
@@ -149,7 +162,7 @@ impl Subsystem for Toy {
         let (mut names, mut left, mut bytes) = (Vec::new(), 0, 0);
         match message.header.kind {
             GET_TABLE => names = self.tables.iter().rev().cloned().collect(),
-            MANY => (left, bytes) = (number(table[1])?, number(table[2])? as usize),
+            MANY => (left, bytes) = (number(table[1], self.most)?, size(table[2])?),
             _ => {}
         }
         let kind = if message.header.kind == MANY { MANY } else { NEW_TABLE };
@@ -220,4 +233,27 @@ impl Subsystem for Toy {
     fn abort(&mut self) {
         assert!(self.pending.take().is_some(), "abort outside of a batch");
     }
+}
+
+/// Any input to an engine with a toy: see [`super::fuzzed::drive`]. The toy itself checks that batches begin and end in turn.
+pub fn check_engine(input: &[u8]) {
+    let mut engine = Engine::new(100_000, 1, Arc::default());
+    engine.register(Box::new(Toy { most: 50, ..Toy::new() }));
+    super::fuzzed::drive(&mut engine, input, |engine| {
+        let mut request = Writer::default();
+        let header =
+            Header { kind: GET_TABLE, flags: NLM_F_REQUEST | NLM_F_DUMP, ..Header::default() };
+        request.message(header, NFGEN, |_| {});
+        let id = engine.connect(0, 1, true);
+        engine.datagram(id, &request.buf);
+        let mut tables = Vec::new();
+        while let Some((words, outgoing)) = engine.front(id) {
+            // Without headers: the port id in them is another each time.
+            tables
+                .extend(Messages::new(&outgoing.bytes).map(|message| message.bytes[16..].to_vec()));
+            engine.sent(id, words);
+        }
+        engine.disconnect(id);
+        tables
+    });
 }

@@ -421,7 +421,7 @@ def loses_its_server():
 def measure():
     """Microseconds for a request and its answer, and milliseconds for a batch of 100,000 set elements; best and median."""
     sock = open_socket()
-    request = message(ECHO, 0, 1, attr(1, b"x" * 32))
+    request = message(GET_GEN, 0, 1)
 
     def timed(function, times):
         taken = []
@@ -438,6 +438,8 @@ def measure():
 
     best, median = timed(round_trip, 5000)
     print(f"round trip: best {best * 1e6:.1f} us, median {median * 1e6:.1f} us")
+    if "TWINWALL_NFNL" not in os.environ:
+        return  # The kernel takes no elements for a set that is not there.
     element = attr(1, attr(1 | 0x8000, attr(1 | 0x8000, attr(1, b"1234"))))
     elements = attr(3 | 0x8000, element * 1800)
     filler = message(NFTABLES | 12, 0, 5, attr(1, b"x\0") + attr(2, b"s\0") + elements)
