@@ -15,7 +15,7 @@ mod way;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bed::{Bed, Kind};
+use bed::{Bed, Kind, Side};
 use compare::{Difference, Tally};
 use rng::Rng;
 use rules::Ruleset;
@@ -135,10 +135,7 @@ impl Run {
 /// The ruleset without the rules that nft or Linux refuse; `None` where something else is refused.
 fn accepted(bed: &Bed, mut ruleset: Ruleset) -> Option<Ruleset> {
     for _ in 0..10 {
-        let error = match bed.nft(bed::Side::Kernel, &["-f", "-"], &ruleset.text()) {
-            Ok(_) => return Some(ruleset),
-            Err(error) => error,
-        };
+        let Err(error) = taken(bed, &ruleset) else { return Some(ruleset) };
         if setting("TWINWALL_VERBOSE", 0) > 0 {
             eprintln!("{error}");
         }
@@ -155,12 +152,18 @@ fn accepted(bed: &Bed, mut ruleset: Ruleset) -> Option<Ruleset> {
     None
 }
 
+/// Whether Linux takes a ruleset and nft can list it.
+fn taken(bed: &Bed, ruleset: &Ruleset) -> Result<(), String> {
+    bed.nft(Side::Kernel, &["-f", "-"], &ruleset.text())?;
+    bed.nft(Side::Kernel, &["list", "ruleset"], "").map(drop)
+}
+
 /// Leaves out each rule that is refused alone; whether there was any.
 fn drop_one_by_one(bed: &Bed, ruleset: &mut Ruleset) -> bool {
     let all = ruleset.rules();
     for n in (0..all).rev() {
         let alone = ruleset.without(n + 1, usize::MAX).without(0, n);
-        if bed.nft(bed::Side::Kernel, &["-c", "-f", "-"], &alone.text()).is_err() {
+        if taken(bed, &alone).is_err() {
             *ruleset = ruleset.without(n, n + 1);
         }
     }
