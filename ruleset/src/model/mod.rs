@@ -28,8 +28,8 @@ pub use list::{Cursor, List};
 pub use object::{Object, ObjectBody, ObjectKind, ObjectType};
 pub use rule::{Compat, Rule};
 pub use set::{
-    Element, Extra, Inserted, Key, Layout, Lifetime, Match, NewSet, Removed, Rest, Set, SetFlags,
-    SharedSpec, Spec, Tuning, Values, same_kinds,
+    Ask, Course, Element, Extra, Inserted, Key, Layout, Lifetime, Match, NewSet, Removed, Rest,
+    Set, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds,
 };
 pub use slots::Slots;
 pub use state::{BatchIds, State};

@@ -9,7 +9,7 @@ use nfnetlink::{Client, Errno, Error, Events, Header, Result};
 use crate::counters::CounterPool;
 use crate::expr::{Encode, Ref};
 use crate::ids::{ChainId, Generation, Handle, SetId};
-use crate::model::{BatchIds, ChainFlags, Key, State};
+use crate::model::{BatchIds, ChainFlags, Course, Key, State};
 
 use super::op::Told;
 use super::validate::Fault;
@@ -40,6 +40,8 @@ pub(crate) struct Batch {
     pub(super) echo: bool,
     /// Elements that packets had put in and that the batch deletes: for the batch they are gone already.
     pub(crate) gone: HashSet<(SetId, Key), RandomState>,
+    /// What it did last to sets of ranges.
+    pub(crate) courses: HashMap<SetId, Course, RandomState>,
     /// Anonymous sets that this batch made: a rule must have come that uses them.
     pub(crate) unbound: Vec<SetId>,
     /// Anonymous sets that no rule uses any more.
@@ -61,6 +63,7 @@ impl Batch {
             fault: None,
             echo: false,
             gone: HashSet::default(),
+            courses: HashMap::default(),
             unbound: Vec::new(),
             unused: Vec::new(),
             told: Vec::new(),

@@ -10,7 +10,8 @@ use crate::data::Data;
 use crate::expr::{Encode, Expr, Ref, encode_list, encode_one};
 use crate::ids::{Handle, SetId};
 use crate::model::{
-    Element, Extra, Inserted, Key, Lifetime, Name, Removed, Set, SetFlags, State, TableKey, Values,
+    Ask, Element, Extra, Inserted, Key, Lifetime, Name, Removed, Set, SetFlags, State, TableKey,
+    Values,
 };
 
 use super::dump::Message;
@@ -88,7 +89,8 @@ fn add(op: &mut Op<'_>, table: Handle, id: SetId, attr: &Attr<'_>, now: u64) -> 
     let (element, wanted) = read(op, table, set, &attr.table(), now)?;
     let hidden = op.batch.is_gone(id, element.key.as_ref());
     let set = op.batch.state.sets.get_mut(id.0).ok_or(Errno::ENOENT)?;
-    match set.insert(element.clone(), hidden, now) {
+    let course = op.batch.courses.entry(id).or_default();
+    match set.insert(element.clone(), &mut Ask { now, hidden, loose: false, course }) {
         Inserted::New { replaced } => {
             replaced.iter().for_each(|element| release(op.batch, id, element));
             hold(op, table, id, &element);
@@ -110,6 +112,7 @@ fn add(op: &mut Op<'_>, table: Handle, id: SetId, attr: &Attr<'_>, now: u64) -> 
             }
             Ok(())
         }
+        Inserted::Nothing => Ok(()),
         Inserted::Overlaps => Err(Errno::EEXIST.into()),
         Inserted::Invalid => Err(Errno::EINVAL.into()),
         Inserted::Full => Err(Errno::ENFILE.into()),
@@ -160,7 +163,8 @@ fn read(
     let closes = flags & INTERVAL_END != 0;
     let is_map = set.flags().has(SetFlags::MAP);
     let is_objects = set.flags().has(SetFlags::OBJECT);
-    let bad = (is_map && data.is_none() && !closes)
+    let bad = (flags & CATCHALL != 0 && key.is_some())
+        || (is_map && data.is_none() && !closes)
         || (!is_map && data.is_some())
         || (is_objects && object.is_none() && !closes)
         || (!is_objects && object.is_some())
@@ -204,7 +208,7 @@ fn flags(set: &Set, attrs: &Attrs<'_>) -> Result<u32> {
     }
     let bad = (!set.flags().has(SetFlags::INTERVAL) && flags & INTERVAL_END != 0)
         || flags & (INTERVAL_END | CATCHALL) == INTERVAL_END | CATCHALL
-        || (flags & CATCHALL != 0) == at(attrs, KEY).is_some();
+        || (flags & CATCHALL == 0 && at(attrs, KEY).is_none());
     if bad { Err(Errno::EINVAL.into()) } else { Ok(flags) }
 }
 
@@ -358,9 +362,15 @@ pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
 fn remove(op: &mut Op<'_>, id: SetId, attr: &Attr<'_>, now: u64) -> Result<()> {
     let set = op.batch.state.set(id).ok_or(Errno::ENOENT)?;
     let (key, closes) = name(set, attr)?;
+    let attrs: Attrs<'_> = attr.table();
+    if !is_valid_end(set, flags(set, &attrs)?, at(&attrs, KEY_END).is_some()) {
+        return Err(Errno::EINVAL.into());
+    }
     let hidden = op.batch.is_gone(id, key.as_ref());
     let set = op.batch.state.sets.get_mut(id.0).ok_or(Errno::ENOENT)?;
-    let removed = set.remove(key.as_ref().map(Key::bytes), closes, hidden, now);
+    let course = op.batch.courses.entry(id).or_default();
+    let mut ask = Ask { now, hidden, loose: false, course };
+    let removed = set.remove(key.as_ref().map(Key::bytes), closes, &mut ask);
     let element = match removed.ok_or(Errno::ENOENT)? {
         Removed::Kept(element) => {
             release(op.batch, id, &element);
@@ -383,11 +393,9 @@ fn name(set: &Set, attr: &Attr<'_>) -> Result<(Option<Key>, bool)> {
     let attrs: Attrs<'_> = attr.table();
     let flags = flags(set, &attrs)?;
     let end = at(&attrs, KEY_END);
-    if !is_valid_end(set, flags, end.is_some()) {
-        return Err(Errno::EINVAL.into());
-    }
     end.map(|end| read_key(set, &end)).transpose()?;
     let key = at(&attrs, KEY).map(|key| read_key(set, &key)).transpose()?;
+    let key = key.filter(|_| flags & CATCHALL == 0);
     Ok((key, flags & INTERVAL_END != 0))
 }
 
@@ -501,7 +509,8 @@ pub(super) fn get(query: &Query<'_>, reply: &mut Reply<'_>) -> Result<()> {
             let element = set.get(key.as_ref().map(Key::bytes), closes, query.now);
             Ok(element.ok_or(Errno::ENOENT)?)
         });
-        let element = found.map_err(|error| blame(&attr, error))?;
+        // Of a range without an end the kernel says nothing and agrees.
+        let Some(element) = found.map_err(|error| blame(&attr, error))? else { continue };
         let family = set.table.family as u8;
         let nfgen = NfGen { family, version: 0, res_id: res_id(query.state) };
         reply.message(kind(msg::NEWSETELEM), 0, nfgen, |out| {

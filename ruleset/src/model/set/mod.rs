@@ -34,6 +34,7 @@ mod tests;
 
 pub use element::{Element, Extra, Lifetime, Match, Rest};
 pub use key::Key;
+pub use ranges::Course;
 pub use spec::{Layout, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds};
 
 use dynamic::Dynamic;
@@ -81,12 +82,27 @@ pub enum Inserted {
     },
     /// It was there, with this.
     Same(Rest),
+    /// It says that nothing begins at zero, as another did before.
+    Nothing,
     /// It would overlap with another.
     Overlaps,
     /// It is no range: it ends before it begins.
     Invalid,
     /// The set is full.
     Full,
+}
+
+/// A request to put an element in or to take one out, beside the element.
+#[derive(Debug)]
+pub struct Ask<'c> {
+    /// Nanoseconds since the daemon's start.
+    pub now: u64,
+    /// Never mind what a packet has put in for this key.
+    pub hidden: bool,
+    /// Ranges may follow one another with nothing to close the first, as in anonymous sets; set by the set itself.
+    pub loose: bool,
+    /// What the batch did to the set before.
+    pub course: &'c mut Course,
 }
 
 /// What makes a [`Set`].
@@ -212,8 +228,9 @@ impl Set {
 
 /// The control side.
 impl Set {
-    /// Puts an element in. `hidden`: never mind what a packet has put in for this key.
-    pub fn insert(&mut self, element: Element, hidden: bool, now: u64) -> Inserted {
+    /// Puts an element in.
+    pub fn insert(&mut self, element: Element, ask: &mut Ask<'_>) -> Inserted {
+        let now = ask.now;
         if let Some(extra) = &element.rest
             && extra.lifetime.expires() != 0
         {
@@ -230,14 +247,14 @@ impl Set {
                 }
             };
         };
-        if !hidden
+        if !ask.hidden
             && let Store::Exact(_) = self.store
             && let Some(extra) = self.dynamic.find(key.bytes(), now)
         {
             return Inserted::Same(Some(extra));
         }
-        let loose = self.is_anonymous();
-        let inserted = self.store.insert(key, end, closes, rest, loose, now);
+        ask.loose = self.is_anonymous();
+        let inserted = self.store.insert(key, end, closes, rest, ask);
         match inserted {
             // The batch ends here, and the set with it.
             Inserted::New { .. } if self.is_over_full() => Inserted::Full,
@@ -257,22 +274,21 @@ impl Set {
         }
     }
 
-    /// Takes out the element that a request of this key names. `hidden` as for [`Self::insert`].
+    /// Takes out the element that a request of this key names.
     pub fn remove(
         &mut self,
         key: Option<&[u8]>,
         closes: bool,
-        hidden: bool,
-        now: u64,
+        ask: &mut Ask<'_>,
     ) -> Option<Removed> {
         let Some(key) = key else {
             let rest = self.catchall.take()?;
             return Some(Removed::Kept(Element { key: None, end: None, closes: false, rest }));
         };
-        if let Some(element) = self.store.remove(key, closes, now) {
+        if let Some(element) = self.store.remove(key, closes, ask) {
             return Some(Removed::Kept(element));
         }
-        let extra = self.dynamic.find(key, now).filter(|_| !hidden)?;
+        let extra = self.dynamic.find(key, ask.now).filter(|_| !ask.hidden)?;
         Some(Removed::Shared(Element {
             key: Some(Key::new(key)),
             end: None,
@@ -281,15 +297,15 @@ impl Set {
         }))
     }
 
-    /// The element that a request of this key names.
-    pub fn get(&self, key: Option<&[u8]>, closes: bool, now: u64) -> Option<Element> {
+    /// The element that a request of this key names. `Some(None)` for the end of a range that has none.
+    pub fn get(&self, key: Option<&[u8]>, closes: bool, now: u64) -> Option<Option<Element>> {
         let Some(key) = key else {
             let rest = self.catchall.clone().filter(|rest| !element::is_over(rest, now))?;
-            return Some(Element { key: None, end: None, closes: false, rest });
+            return Some(Some(Element { key: None, end: None, closes: false, rest }));
         };
         self.store.get(key, closes, now).or_else(|| {
             let rest = Some(self.dynamic.find(key, now)?);
-            Some(Element { key: Some(Key::new(key)), end: None, closes: false, rest })
+            Some(Some(Element { key: Some(Key::new(key)), end: None, closes: false, rest }))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::element::{Element, Rest, is_over};
 use super::sorted::Sorted;
-use super::{Inserted, Key};
+use super::{Ask, Inserted, Key};
 
 /// Bytes of a point: the largest key, and what it does.
 const POINT: usize = crate::regs::MAX_DATA + 1;
@@ -10,6 +10,13 @@ const POINT: usize = crate::regs::MAX_DATA + 1;
 const CLOSES: u8 = 0;
 /// Opens a range.
 const OPENS: u8 = 1;
+
+/// What a batch did to a set of ranges last: it named the start of a range that is there, so an end that comes next must be
+/// that range's.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    start: Option<Key>,
+}
 
 /// See the module's overview. A point is a key with `CLOSES` or `OPENS` behind it, so that points compare as bytes do.
 #[derive(Clone, Debug, Default)]
@@ -60,55 +67,90 @@ impl Ranges {
         (!closes(point) && !is_over(rest, now)).then_some(rest)
     }
 
-    /// The point that opens the range of this key, or the one that closes it.
-    pub(super) fn get(&self, key: &[u8], end: bool, now: u64) -> Option<Element> {
-        let found = if end {
-            let below = Point::new(key, CLOSES);
-            let exact =
-                self.points.floor(below.bytes()).filter(|(p, _)| p.bytes() == below.bytes());
-            exact.or_else(|| self.points.above(Some(Point::new(key, OPENS).bytes())))
-        } else {
-            self.points.floor(Point::new(key, OPENS).bytes())
+    /// The range of this key, or the range that ends just before it: the point that opens it, or the one that closes it.
+    /// `Some(None)` for the closing one of the last range
+    /// where nothing closes it; before another range that one's start closes it.
+    pub(super) fn get(&self, key: &[u8], end: bool, now: u64) -> Option<Option<Element>> {
+        // Where one range follows another, a key is the start of the latter and the end of the former.
+        let from = if end { CLOSES } else { OPENS };
+        let before = self.points.floor(Point::new(key, from).bytes());
+        let before = match before {
+            Some((point, _)) if end && closes(point) && key_of(point).bytes() == key => {
+                self.points.below(Some(point))
+            }
+            before => before,
         };
-        let (point, rest) = found?;
-        (closes(point) == end && !is_over(rest, now)).then(|| element(point, rest.clone()))
+        let opening = before.filter(|(point, _)| !closes(point));
+        let (point, rest) =
+            opening.or_else(|| self.points.floor(Point::new(key, OPENS).bytes()))?;
+        if closes(point) || is_over(rest, now) {
+            return None;
+        }
+        if !end {
+            return Some(Some(element(point, rest.clone())));
+        }
+        let next = self.points.above(Some(point));
+        Some(next.map(|(point, rest)| element(point, rest.clone())))
     }
 
-    /// Puts a point in. `loose`: ranges may follow one another with nothing to close the first, as in anonymous sets.
+    /// Puts a point in.
     pub(super) fn insert(
         &mut self,
         key: &Key,
         end: bool,
         rest: Rest,
-        loose: bool,
-        now: u64,
+        ask: &mut Ask<'_>,
     ) -> Inserted {
         let point = Point::new(key.bytes(), if end { CLOSES } else { OPENS });
         let mut replaced = Vec::new();
-        loop {
-            let before = self.points.floor(point.bytes());
-            let after = self.points.above(Some(point.bytes()));
-            // What is over must not be in the way.
-            let over = [before, after].into_iter().flatten().find(|(_, rest)| is_over(rest, now));
-            if let Some((point, _)) = over {
-                let point = point.clone();
-                replaced.extend(self.take(&point));
-                continue;
-            }
-            if let Some((before, old)) = before {
-                if before.bytes() == point.bytes() {
-                    return Inserted::Same(old.clone());
-                }
-                if closes(before) == end && (end || !loose) {
-                    return Inserted::Overlaps;
-                }
-            }
-            if end && after.is_some_and(|(after, _)| closes(after)) {
-                return Inserted::Overlaps;
-            }
-            self.points.insert(Key::new(point.bytes()), rest);
-            return Inserted::New { replaced };
+        while let Some(over) = self.over_beside(&point, ask.now) {
+            replaced.extend(self.take(&over));
         }
+        if let Some(refused) = self.check(key, &point, end, ask) {
+            return refused;
+        }
+        self.points.insert(Key::new(point.bytes()), rest);
+        Inserted::New { replaced }
+    }
+
+    /// A point beside this one that is over: it must not be in the way.
+    fn over_beside(&self, point: &Point, now: u64) -> Option<Key> {
+        let (before, after) =
+            (self.points.floor(point.bytes()), self.points.above(Some(point.bytes())));
+        let mut both = [before, after].into_iter().flatten();
+        both.find(|(_, rest)| is_over(rest, now)).map(|(point, _)| point.clone())
+    }
+
+    /// Whether a point may not be put in, and why (`__nft_rbtree_insert`).
+    fn check(&self, key: &Key, point: &Point, end: bool, ask: &mut Ask<'_>) -> Option<Inserted> {
+        let (before, after) =
+            (self.points.floor(point.bytes()), self.points.above(Some(point.bytes())));
+        let null = end && key.bytes().iter().all(|byte| *byte == 0);
+        let course = &mut ask.course.start;
+        if null || !end {
+            *course = None;
+        }
+        if let Some((same, old)) = before.filter(|(before, _)| before.bytes() == point.bytes()) {
+            if null {
+                return Some(Inserted::Nothing);
+            }
+            if !end {
+                *course = Some(same.clone());
+            } else if let Some(start) = course.take()
+                && self.points.below(Some(same)).is_none_or(|(below, _)| *below != start)
+            {
+                return Some(Inserted::Overlaps);
+            }
+            return Some(Inserted::Same(old.clone()));
+        }
+        let before_closes = before.is_some_and(|(before, _)| closes(before));
+        let after_closes = after.is_some_and(|(after, _)| closes(after));
+        let overlaps = if end {
+            before_closes || after_closes
+        } else {
+            before.is_some() && !before_closes && (!ask.loose || after_closes)
+        };
+        overlaps.then_some(Inserted::Overlaps)
     }
 
     /// Takes out a point that opens a range, with the one that closes it.
@@ -119,10 +161,22 @@ impl Ranges {
         all.filter_map(|point| Some(element(&point, self.points.remove(&point)?))).collect()
     }
 
-    /// Takes a point out where it is not over.
-    pub(super) fn remove(&mut self, key: &[u8], end: bool, now: u64) -> Option<Element> {
+    /// Takes a point out where it is not over, and where it is an end only with the start that was taken out before
+    /// (`nft_rbtree_deactivate`).
+    pub(super) fn remove(&mut self, key: &[u8], end: bool, ask: &mut Ask<'_>) -> Option<Element> {
         let point = Key::new(Point::new(key, if end { CLOSES } else { OPENS }).bytes());
-        self.points.get(&point).filter(|rest| !is_over(rest, now))?;
+        if !end || key.iter().all(|byte| *byte == 0) {
+            ask.course.start = None;
+        }
+        self.points.get(&point).filter(|rest| !is_over(rest, ask.now))?;
+        if !end {
+            ask.course.start = Some(point.clone());
+        } else if let Some(start) = ask.course.start.take() {
+            let below = self.points.below(Some(&point)).map(|(below, _)| below);
+            if start > point || below.is_some_and(|below| *below > start) {
+                return None;
+            }
+        }
         Some(element(&point, self.points.remove(&point)?))
     }
 

@@ -4,7 +4,7 @@ use super::element::{Element, Rest, is_over};
 use super::exact::Exact;
 use super::fields::Fields;
 use super::ranges::Ranges;
-use super::{Inserted, Key, Layout, Spec};
+use super::{Ask, Inserted, Key, Layout, Spec};
 
 /// See the module's overview.
 #[derive(Clone, Debug)]
@@ -17,7 +17,9 @@ pub(super) enum Store {
 impl Store {
     pub(super) fn new(spec: &Spec) -> Self {
         match spec.layout {
-            Layout::Bitmap | Layout::Fixed | Layout::Growing => Self::Exact(Exact::default()),
+            Layout::Fixed | Layout::Growing => Self::Exact(Exact::default()),
+            // A bitmap's elements are listed in the order in which they came, and nft leaves it so for some types.
+            Layout::Bitmap => Self::Fields(Fields::new(&[spec.key_len])),
             Layout::Ranges => Self::Ranges(Ranges::default()),
             Layout::Fields => Self::Fields(Fields::new(&spec.fields)),
         }
@@ -40,11 +42,11 @@ impl Store {
         }
     }
 
-    pub(super) fn get(&self, key: &[u8], closes: bool, now: u64) -> Option<Element> {
+    pub(super) fn get(&self, key: &[u8], closes: bool, now: u64) -> Option<Option<Element>> {
         match self {
-            Self::Exact(exact) => exact.get(key, now),
+            Self::Exact(exact) => exact.get(key, now).map(Some),
             Self::Ranges(ranges) => ranges.get(key, closes, now),
-            Self::Fields(fields) => fields.get(key, now),
+            Self::Fields(fields) => fields.get(key, now).map(Some),
         }
     }
 
@@ -54,24 +56,28 @@ impl Store {
         end: Option<Key>,
         closes: bool,
         rest: Rest,
-        loose: bool,
-        now: u64,
+        ask: &mut Ask<'_>,
     ) -> Inserted {
         match self {
-            Self::Exact(exact) => exact.insert(key, rest, now),
-            Self::Ranges(ranges) => ranges.insert(&key, closes, rest, loose, now),
-            Self::Fields(fields) => fields.insert(key, end, rest, now),
+            Self::Exact(exact) => exact.insert(key, rest, ask.now),
+            Self::Ranges(ranges) => ranges.insert(&key, closes, rest, ask),
+            Self::Fields(fields) => fields.insert(key, end, rest, ask.now),
         }
     }
 
-    pub(super) fn remove(&mut self, key: &[u8], closes: bool, now: u64) -> Option<Element> {
+    pub(super) fn remove(
+        &mut self,
+        key: &[u8],
+        closes: bool,
+        ask: &mut Ask<'_>,
+    ) -> Option<Element> {
         match self {
             Self::Exact(exact) => {
-                exact.find(key, now)?;
+                exact.find(key, ask.now)?;
                 exact.remove(key)
             }
-            Self::Ranges(ranges) => ranges.remove(key, closes, now),
-            Self::Fields(fields) => fields.remove(key, now),
+            Self::Ranges(ranges) => ranges.remove(key, closes, ask),
+            Self::Fields(fields) => fields.remove(key, ask.now),
         }
     }
 
