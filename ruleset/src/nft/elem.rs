@@ -472,6 +472,9 @@ fn write(element: &Element, set_timeout: u64, out: &mut Writer, cx: &Encode<'_>)
         if flags != 0 {
             out.u32(FLAGS, flags);
         }
+        if element.closes && set_timeout != 0 {
+            out.u64(TIMEOUT, 0);
+        }
         let Some(Extra { lifetime, userdata, .. }) = extra else { return };
         if lifetime.timeout() != set_timeout {
             out.u64(TIMEOUT, to_millis(lifetime.timeout()));

@@ -56,9 +56,11 @@ impl Ranges {
         self.points.len()
     }
 
-    /// Whether the lowest point closes what nothing opened: programs say so that nothing begins at zero.
+    /// Whether the lowest point closes what nothing opened: programs say so that nothing begins at zero. The kernel's test for
+    /// that point is whether no byte of it is one (`nft_rbtree_adjust_maxsize`).
     pub(super) fn starts_closed(&self) -> bool {
-        self.points.above::<[u8]>(None).is_some_and(|(point, _)| closes(point))
+        let lowest = self.points.above::<[u8]>(None).map(|(point, _)| point);
+        lowest.is_some_and(|point| closes(point) && !key_of(point).bytes().contains(&1))
     }
 
     #[inline]
