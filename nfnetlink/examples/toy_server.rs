@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "an example for tests")]
 
 #[path = "../tests/common/mod.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "the tests need all of it")]
+#[allow(missing_docs, reason = "the tests need all of it")]
 mod common;
 
 use std::path::Path;

@@ -111,9 +111,11 @@ fn events_of_other_threads_come_through() {
     let deadline = Instant::now() + Duration::from_secs(10);
     while server.stats.events.get() == 0 {
         assert!(Instant::now() < deadline, "nft monitor never listened");
+        assert!(!server.publisher.wanted(toy::GROUP + 1));
         assert!(server.publisher.publish(event.clone()));
         std::thread::sleep(Duration::from_millis(20));
     }
+    assert!(server.publisher.wanted(toy::GROUP));
     assert_eq!(lines.next().unwrap().unwrap(), "add table ip published");
     monitor.kill().unwrap();
     monitor.wait().unwrap();

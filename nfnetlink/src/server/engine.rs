@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::ack::ack;
 use super::batch;
@@ -67,8 +67,8 @@ pub struct Engine {
     peers: BTreeMap<u64, Peer>,
     ports: BTreeMap<u32, u64>,
     members: BTreeMap<u32, BTreeSet<u64>>,
-    /// The groups that have members: bit n is group n.
-    listened: u64,
+    /// The groups that have members: bit n is group n. Written here, read by publishers.
+    listened: Arc<AtomicU64>,
     listed: Vec<u64>,
     next_id: u64,
     next_port: u32,
@@ -84,7 +84,7 @@ impl Engine {
             peers: BTreeMap::new(),
             ports: BTreeMap::new(),
             members: BTreeMap::new(),
-            listened: 0,
+            listened: Arc::default(),
             listed: Vec::new(),
             next_id: first_id,
             next_port: SPARE_PORTS,
@@ -113,12 +113,17 @@ impl Engine {
 
     /// No events yet, and who listens.
     fn events(&self) -> Events {
-        Events { queue: Vec::new(), listened: self.listened }
+        Events { queue: Vec::new(), listened: self.listened.load(Ordering::Relaxed) }
     }
 
     /// Whether anybody would hear an event of this group.
     pub fn has_listeners(&self, group: u32) -> bool {
-        1u64.checked_shl(group).is_some_and(|bit| self.listened & bit != 0)
+        1u64.checked_shl(group).is_some_and(|bit| self.listened.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// The groups that somebody listens to, a bit each, for other threads to read.
+    pub(super) fn listened(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.listened)
     }
 
     /// A client came. One that is not `allowed` is answered `EPERM` whatever it asks.
@@ -209,7 +214,7 @@ impl Engine {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.groups |= 1 << (group - 1);
             self.members.entry(group).or_default().insert(id);
-            self.listened |= 1 << group;
+            self.listened.fetch_or(1 << group, Ordering::Relaxed);
         }
     }
 
@@ -221,7 +226,7 @@ impl Engine {
             members.remove(&id);
             if members.is_empty() {
                 self.members.remove(&group);
-                self.listened &= !(1 << group);
+                self.listened.fetch_and(!(1 << group), Ordering::Relaxed);
             }
         }
     }

@@ -125,15 +125,16 @@ impl Server {
         raise_files(config.max_clients as u64 + SPARE_FDS);
         let stats = Arc::new(Stats::default());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(refused("watch"))?;
-        let (publisher, inbox) = publisher::pair(config.max_published, Arc::clone(&stats))
-            .map_err(refused("make a waker for"))?;
+        let engine = Engine::new(config.max_answers, FIRST_CLIENT, Arc::clone(&stats))
+            .with_limit(config.max_queued);
+        let (publisher, inbox) =
+            publisher::pair(config.max_published, engine.listened(), Arc::clone(&stats))
+                .map_err(refused("make a waker for"))?;
         let watch = |fd, token| {
             epoll::add(&epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)
         };
         watch(rustix::fd::AsFd::as_fd(&listener), LISTENER).map_err(refused("watch"))?;
         watch(rustix::fd::AsFd::as_fd(&inbox), INBOX).map_err(refused("watch"))?;
-        let engine = Engine::new(config.max_answers, FIRST_CLIENT, Arc::clone(&stats))
-            .with_limit(config.max_queued);
         Ok(Self {
             config,
             listener,
@@ -209,11 +210,16 @@ impl Server {
                 self.engine.tick();
                 next_tick = Instant::now() + TICK;
             }
-            for id in self.engine.take_listed() {
-                self.flush(id);
-            }
+            self.flush_listed();
         }
         Ok(())
+    }
+
+    /// Sends what is new to whom it concerns.
+    fn flush_listed(&mut self) {
+        for id in self.engine.take_listed() {
+            self.flush(id);
+        }
     }
 
     /// Takes some of what other threads handed in; true when there may be more.
@@ -288,7 +294,8 @@ impl Server {
             Received::Refused { errno, tell } => (Err(errno), tell),
             Received::Control { control, tell } => (self.engine.control(id, control), tell),
         };
-        self.flush(id);
+        // As in the kernel, when it is done everybody who is concerned has heard.
+        self.flush_listed();
         if let Some(tell) = tell
             && self.connections.contains_key(&id)
         {

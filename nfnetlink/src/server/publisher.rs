@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -21,6 +21,8 @@ struct Shared {
     bell: Bell,
     /// Groups of which an event was lost here: publishers set bits, the server takes them.
     lost: AtomicU32,
+    /// Groups that somebody listens to: the engine writes, publishers read.
+    listened: Arc<AtomicU64>,
     stats: Arc<Stats>,
 }
 
@@ -46,6 +48,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// Whether anybody listens to a group: where nobody does, an event need not be made.
+    pub fn wanted(&self, group: u32) -> bool {
+        1u64.checked_shl(group)
+            .is_some_and(|bit| self.waker.0.listened.load(Ordering::Relaxed) & bit != 0)
+    }
+
     /// Hands in an event; false when there was no room. Then the group's members are told that they missed something.
     pub fn publish(&self, event: Event) -> bool {
         let group = event.group;
@@ -77,11 +85,16 @@ pub(super) struct Inbox {
 }
 
 /// Both ends, with room for `events`.
-pub(super) fn pair(events: usize, stats: Arc<Stats>) -> rustix::io::Result<(Publisher, Inbox)> {
+pub(super) fn pair(
+    events: usize,
+    listened: Arc<AtomicU64>,
+    stats: Arc<Stats>,
+) -> rustix::io::Result<(Publisher, Inbox)> {
     let shared = Arc::new(Shared {
         eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         bell: Bell::new(),
         lost: AtomicU32::new(0),
+        listened,
         stats,
     });
     let (sender, receiver) = sync_channel(events);
