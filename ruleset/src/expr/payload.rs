@@ -164,10 +164,10 @@ impl Field {
     }
 }
 
-/// What this node sends has no Ethernet header yet where the IP families see it.
+/// What this node sends has no Ethernet header yet, or none that Linux knows of, where the IP families and ARP see it.
 fn has_link(cx: &Cx<'_>) -> bool {
     let local = cx.place.iif.is_none() && cx.place.hook == Hook::Postrouting;
-    !(cx.is_routed() && (cx.place.hook == Hook::Output || local))
+    cx.place.hook != Hook::Output && !(cx.is_routed() && local)
 }
 
 /// Reads the Ethernet header as rules see it: the tag that the device stripped is there again; a routed packet's tags are

@@ -75,7 +75,8 @@ impl Cx<'_> {
     /// Where `skb->data` would point to.
     pub fn data(&self) -> usize {
         match (self.place.hook, self.place.family) {
-            (Hook::Egress, _) => 0,
+            // ARP's own messages have their Ethernet header in front when rules see them.
+            (Hook::Egress, _) | (Hook::Output, Family::Arp) => 0,
             (Hook::Ingress, _) | (_, Family::Bridge | Family::Netdev) => {
                 // One tag is taken off; a second is payload.
                 let inside = usize::from(self.layers.vlan_count).saturating_sub(1);
@@ -97,7 +98,7 @@ impl Cx<'_> {
     /// Where the network header begins, in the kernel's eyes: behind one tag at most.
     pub fn network(&self) -> usize {
         match self.place.hook {
-            Hook::Egress => {
+            Hook::Egress | Hook::Output => {
                 let inside = self.tags_in_bytes().saturating_sub(1);
                 usize::from(self.layers.l3_offset) - VLAN * inside
             }

@@ -18,6 +18,7 @@ use ruleset::program::Program;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
+use crate::packets::number;
 use crate::way::Ifaces;
 
 /// Whose rules.
@@ -34,10 +35,13 @@ pub(crate) enum Kind {
     Routed,
     /// The same, as ports of a bridge.
     Bridged,
+    /// ARP requests into tap0, and the node's replies out of it.
+    Arp,
 }
 
 /// See the module's overview.
 pub(crate) struct Bed {
+    kind: Kind,
     holder: Child,
     dir: PathBuf,
     taps: [SyncDevice; 2],
@@ -113,7 +117,7 @@ impl Bed {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 
         let taps = ["tap0", "tap1"].map(tap);
-        let more = if kind == Kind::Routed { ROUTED } else { BRIDGED };
+        let more = if kind == Kind::Bridged { BRIDGED } else { ROUTED };
         let mut lines = String::from("link set lo up\n");
         for n in 0..2 {
             lines += &format!(
@@ -135,7 +139,7 @@ impl Bed {
             Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         ip.stdin.take().unwrap().write_all((lines + more).as_bytes()).unwrap();
         assert!(ip.wait().unwrap().success(), "ip -batch");
-        let settings = if kind == Kind::Routed { SETTINGS } else { BRIDGE_SETTINGS };
+        let settings = if kind == Kind::Bridged { BRIDGE_SETTINGS } else { SETTINGS };
         for (name, value) in settings {
             fs::write(format!("/proc/sys/net/{name}"), value)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -156,7 +160,11 @@ impl Bed {
         })));
         thread::spawn(move || server.run(&std::sync::atomic::AtomicBool::new(false)));
         let ifaces = Ifaces::read();
-        Some(Self { holder, dir, taps, program, preload: preload(), ifaces })
+        let bed = Self { kind, holder, dir, taps, program, preload: preload(), ifaces };
+        // What the kernel said to itself is not what rules made of a packet.
+        bed.drain(0);
+        bed.drain(1);
+        Some(bed)
     }
 
     /// The program that the engine's workers would run.
@@ -181,15 +189,33 @@ impl Bed {
         }
     }
 
-    /// Sends frames into tap0, and returns what came out of tap1.
-    pub(crate) fn pass<'a>(&self, frames: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    /// Sends frames into tap0, and returns what came of each, by its number.
+    pub(crate) fn pass(&self, frames: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
+        let mut out = vec![None; frames.len()];
+        if self.kind == Kind::Arp {
+            for (frame, place) in frames.iter().zip(&mut out) {
+                self.taps[0].send(frame).unwrap();
+                *place = self.drain(0).pop();
+            }
+            return out;
+        }
         for frame in frames {
             self.taps[0].send(frame).unwrap();
         }
+        self.drain(0);
+        for frame in self.drain(1) {
+            if let Some(place) = number(&frame).and_then(|number| out.get_mut(number)) {
+                *place = Some(frame);
+            }
+        }
+        out
+    }
+
+    /// What came out of a TAP.
+    fn drain(&self, n: usize) -> Vec<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
-        while self.taps[0].recv(&mut buffer).is_ok() {}
         let mut out = Vec::new();
-        while let Ok(len) = self.taps[1].recv(&mut buffer) {
+        while let Ok(len) = self.taps[n].recv(&mut buffer) {
             out.push(buffer[..len].to_vec());
         }
         out

@@ -3,7 +3,6 @@
 use ruleset::program::Program;
 
 use crate::bed::{Bed, Kind, Side};
-use crate::packets::number;
 use crate::way;
 
 /// What was compared so far.
@@ -46,12 +45,7 @@ pub(crate) fn packets(
     frames: &[Vec<u8>],
     tally: &mut Tally,
 ) -> Result<(), Difference> {
-    let mut linux = vec![None; frames.len()];
-    for frame in bed.pass(frames.iter().map(Vec::as_slice)) {
-        if let Some(place) = number(&frame).and_then(|number| linux.get_mut(number)) {
-            *place = Some(frame);
-        }
-    }
+    let mut linux = bed.pass(frames);
     let (program, none) = (bed.program(), Program::default());
     for (at, frame) in frames.iter().enumerate() {
         let ours = way::pass(&program, &bed.ifaces, kind, frame);

@@ -38,6 +38,11 @@ fn random_rulesets_on_bridged_packets() {
 }
 
 #[test]
+fn random_rulesets_on_arp() {
+    random(Kind::Arp, setting("TWINWALL_RULESETS", 40));
+}
+
+#[test]
 fn others_rules_on_routed_packets() {
     others(Kind::Routed);
 }

@@ -57,6 +57,9 @@ struct Ends {
 
 /// A frame with this number.
 pub(crate) fn frame(rng: &mut Rng, number: usize, kind: Kind) -> Vec<u8> {
+    if kind == Kind::Arp {
+        return arp(rng);
+    }
     let mut frame = Vec::new();
     frame.extend(match rng.below(20) {
         0 => [2, 0, 0, 0, 9, 9],
@@ -83,6 +86,24 @@ pub(crate) fn frame(rng: &mut Rng, number: usize, kind: Kind) -> Vec<u8> {
     }
     if rng.chance(10) {
         frame.extend(std::iter::repeat_n(0, 1 + rng.below(20)));
+    }
+    frame
+}
+
+/// An ARP message, most often a request for this node's address. What comes of it is known by its turn.
+fn arp(rng: &mut Rng) -> Vec<u8> {
+    let dst = if rng.chance(80) { [0xff; 6] } else { rng.one(&[HOST, [2, 0, 0, 0, 9, 9]]) };
+    let sender = [2, 0, 0, 0, 0, 0x10 + rng.byte() % 4];
+    let op = if rng.chance(90) { 1 } else { 2 };
+    let mut frame = [&dst[..], &sender, &[8, 6, 0, 1, 8, 0, 6, 4, 0, op], &sender].concat();
+    frame.extend([10, 0, 0, 2 + rng.byte() % 32, 0, 0, 0, 0, 0, 0]);
+    frame.extend(if rng.chance(80) {
+        [10, 0, 0, 1]
+    } else {
+        rng.one(&[[10, 0, 1, 1], [10, 0, 0, 77]])
+    });
+    if rng.chance(50) {
+        frame.resize(60, 0);
     }
     frame
 }

@@ -36,6 +36,7 @@ pub(crate) enum Fam {
     Inet,
     Netdev,
     Bridge,
+    Arp,
 }
 
 impl Fam {
@@ -46,15 +47,16 @@ impl Fam {
             Self::Inet => "inet",
             Self::Netdev => "netdev",
             Self::Bridge => "bridge",
+            Self::Arp => "arp",
         }
     }
 
     fn v4(self) -> bool {
-        self != Self::Ip6
+        !matches!(self, Self::Ip6 | Self::Arp)
     }
 
     fn v6(self) -> bool {
-        self != Self::Ip
+        !matches!(self, Self::Ip | Self::Arp)
     }
 
     fn link(self) -> bool {
@@ -130,6 +132,7 @@ pub(crate) fn ruleset(rng: &mut Rng, kind: Kind) -> Ruleset {
     let families: &[Fam] = match kind {
         Kind::Routed => &[Fam::Ip, Fam::Ip6, Fam::Inet, Fam::Inet, Fam::Netdev],
         Kind::Bridged => &[Fam::Bridge, Fam::Bridge, Fam::Netdev],
+        Kind::Arp => &[Fam::Arp, Fam::Arp, Fam::Netdev],
     };
     let tables = (0..1 + rng.below(3))
         .map(|n| {
@@ -144,6 +147,10 @@ fn table(rng: &mut Rng, family: Fam, name: String, kind: Kind) -> Table {
     let mut chains = Vec::new();
     for n in 0..1 + rng.below(3) {
         let hook = match family {
+            Fam::Netdev if kind == Kind::Arp => {
+                rng.one(&["ingress device tap0", "egress device tap0"])
+            }
+            Fam::Arp => rng.one(&["input", "output"]),
             Fam::Netdev => rng.one(&["ingress device tap0", "egress device tap1"]),
             Fam::Inet if rng.chance(15) => "ingress device tap0",
             _ => rng.one(&["prerouting", "forward", "postrouting"]),
@@ -274,6 +281,7 @@ fn condition(rng: &mut Rng, family: Fam, hook: &str) -> String {
     let not = if rng.chance(20) { "!= " } else { "" };
     let sort = rng.below(100);
     match sort {
+        0..=69 if family == Fam::Arp => arp(rng, not),
         0..=21 => ports(rng, not, port),
         22..=39 => metas(rng, family, not, hook),
         40..=57 if family.v4() => ip(rng, not),
@@ -567,11 +575,36 @@ fn numbers(rng: &mut Rng, family: Fam) -> String {
     }
 }
 
+fn arp(rng: &mut Rng, not: &str) -> String {
+    let address = 2 + rng.below(32);
+    match rng.below(12) {
+        0 => {
+            format!("arp operation {not}{}", rng.pick(&["request", "reply", "{ request, rreply }"]))
+        }
+        1 | 2 => format!("arp saddr ip {not}10.0.0.{address}"),
+        3 => format!("arp saddr ip {not}10.0.0.0/{}", rng.one(&[24, 28, 30])),
+        4 => format!("arp daddr ip {not}{}", rng.pick(&["10.0.0.1", "10.0.1.1", "10.0.0.77"])),
+        5 => format!("arp saddr ether {not}02:00:00:00:00:1{}", rng.below(4)),
+        6 => format!("arp daddr ether {not}00:00:00:00:00:00"),
+        7 => "arp htype 1 arp ptype ip".to_owned(),
+        8 => format!("arp hlen {not}6"),
+        9 => format!("ether daddr {not}ff:ff:ff:ff:ff:ff"),
+        10 => format!("ether type {not}arp"),
+        _ => format!("arp saddr ip {not}{{ 10.0.0.{address}, 10.0.0.5-10.0.0.9 }}"),
+    }
+}
+
 /// A change of the packet or of what is known of it.
 fn change(rng: &mut Rng, family: Fam, hook: &str, kind: Kind) -> String {
     let port = rng.one(PORTS);
     let sort = rng.below(100);
     match sort {
+        30..=99 if family == Fam::Arp => match rng.below(4) {
+            0 => format!("arp saddr ip set 10.0.0.{}", 2 + rng.below(32)),
+            1 => "arp saddr ether set 02:00:00:00:00:33".to_owned(),
+            2 => format!("arp daddr ip set 10.0.0.{}", rng.one(&[1, 77])),
+            _ => "arp operation set reply".to_owned(),
+        },
         0..=29 => marks(rng, family),
         30..=34 => format!("meta priority set {}", rng.pick(&["1:2", "none", "0:6"])),
         35..=55 if family.v4() => change4(rng),

@@ -196,6 +196,32 @@ impl Passing<'_> {
         self.meta.priority = PRIORITY[usize::from(self.layers.tos >> 1 & 0xf)];
     }
 
+    fn arp(&mut self) -> Option<Vec<u8>> {
+        self.parse()?;
+        self.meta.pkttype = Some(arrival(&self.layers, self.world.ifaces.0[0].mac));
+        self.hook(Family::Netdev, Hook::Ingress, Some(0), None).then_some(())?;
+        if self.meta.pkttype == Some(OTHERHOST) || self.layers.l3 != L3::Arp {
+            return None;
+        }
+        self.hook(Family::Arp, Hook::Input, Some(0), None).then_some(())?;
+        let request = self.frame.to_vec();
+        let (sender, target) = (&request[22..32], &request[38..42]);
+        let asks = request[14..22] == [0, 1, 8, 0, 6, 4, 0, 1];
+        let local = matches!(target, [10, 0, 0 | 1, 1]);
+        if !asks || !local {
+            return None;
+        }
+        let mac = self.world.ifaces.0[0].mac;
+        let reply =
+            [&sender[..6], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &mac, target, sender].concat();
+        self.frame = VecFrame::from_bytes(&reply);
+        self.parse()?;
+        self.meta = Meta { pkttype: Some(HOST), ..Meta::default() };
+        self.hook(Family::Arp, Hook::Output, None, Some(0)).then_some(())?;
+        self.hook(Family::Netdev, Hook::Egress, None, Some(0)).then_some(())?;
+        Some(self.frame.to_vec())
+    }
+
     fn bridged(&mut self) -> Option<Vec<u8>> {
         self.parse()?;
         self.meta.pkttype = Some(arrival(&self.layers, self.world.ifaces.0[0].mac));
@@ -208,7 +234,7 @@ impl Passing<'_> {
     }
 }
 
-/// What comes out of tap1 when this goes into tap0.
+/// What comes of a frame that goes into tap0.
 pub(crate) fn pass(
     program: &Program,
     ifaces: &Ifaces,
@@ -225,5 +251,6 @@ pub(crate) fn pass(
     match kind {
         Kind::Routed => passing.routed(),
         Kind::Bridged => passing.bridged(),
+        Kind::Arp => passing.arp(),
     }
 }
