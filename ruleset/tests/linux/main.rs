@@ -12,6 +12,7 @@ mod packets;
 mod rng;
 mod rules;
 mod way;
+mod words;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
