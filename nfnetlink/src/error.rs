@@ -34,6 +34,7 @@ errnos! {
     ENFILE = 23, "Too many of them.";
     ENOSPC = 28, "No space left.";
     EMLINK = 31, "Too many links.";
+    EDOM = 33, "Outside of what it is defined for.";
     ERANGE = 34, "Out of range.";
     ENAMETOOLONG = 36, "The name is too long.";
     ELOOP = 40, "A loop.";

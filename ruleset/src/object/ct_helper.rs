@@ -43,6 +43,13 @@ const HELPERS: &[(&str, &[u8], bool)] = &[
     ("snmp", &[UDP], false),
     ("tftp", &[UDP], true),
 ];
+/// Whether there is this helper for connections of the transport protocol.
+pub(crate) fn is_known(name: &str, protocol: u8, family: Family) -> bool {
+    HELPERS.iter().any(|(known, protocols, has_ipv6)| {
+        *known == name && protocols.contains(&protocol) && (*has_ipv6 || family == Family::Ipv4)
+    })
+}
+
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 

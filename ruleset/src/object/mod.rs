@@ -19,7 +19,7 @@ use crate::verdict::Verdict;
 mod connlimit;
 mod counter;
 mod ct_expect;
-mod ct_helper;
+pub(crate) mod ct_helper;
 mod ct_timeout;
 mod limit;
 mod quota;

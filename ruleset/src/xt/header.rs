@@ -4,6 +4,7 @@ use packet::wire::ip;
 
 use crate::family::Family;
 use crate::packet::Cx;
+use crate::sums;
 
 /// The transport header that matches of a protocol look at; see [`transport`].
 #[derive(Clone, Copy, Debug)]
@@ -73,11 +74,6 @@ pub(super) fn tos(cx: &Cx<'_>) -> Option<u8> {
     Some(tos)
 }
 
-/// The protocol behind IPv4's header, or IPv6's last one.
-pub(super) fn protocol(cx: &Cx<'_>) -> Option<u8> {
-    cx.transport.map(|found| found.protocol)
-}
-
 /// The TCP header's options: where they begin and end.
 pub(super) fn tcp_options(cx: &Cx<'_>, at: usize) -> Option<std::ops::Range<usize>> {
     let [words]: [u8; 1] = cx.peek(at + 12)?;
@@ -87,4 +83,40 @@ pub(super) fn tcp_options(cx: &Cx<'_>, at: usize) -> Option<std::ops::Range<usiz
 /// Whether `protocol` has ports in the first four bytes of its header.
 pub(super) const fn has_ports(protocol: u8) -> bool {
     matches!(protocol, ip::TCP | ip::UDP | ip::UDP_LITE | ip::SCTP | 33)
+}
+
+/// Overwrites bytes of a header that begins at `base`, and keeps its checksum true; false where there are no such bytes.
+pub(super) fn rewrite(
+    cx: &mut Cx<'_>,
+    base: usize,
+    at: usize,
+    new: &[u8],
+    checksum: usize,
+) -> bool {
+    // The checksum adds up words, which begin on even bytes of the header.
+    let start = at - (at - base) % 2;
+    let len = (at + new.len() - start).next_multiple_of(2);
+    let (mut old, mut changed) = ([0; 64], [0; 64]);
+    let (Some(old), Some(changed)) = (old.get_mut(..len), changed.get_mut(..len)) else {
+        return false;
+    };
+    if start + len > cx.end() || !cx.bytes.read_at(start, old) {
+        return false;
+    }
+    changed.copy_from_slice(old);
+    for (to, from) in changed.iter_mut().skip(at - start).zip(new) {
+        *to = *from;
+    }
+    let change = sums::Change::of(old, changed);
+    cx.store(start, changed) && change.apply(cx, checksum).is_some()
+}
+
+/// Changes the type of service or traffic class.
+pub(super) fn set_tos(cx: &mut Cx<'_>, tos: u8) {
+    let network = cx.network();
+    if !is_ipv6(cx) {
+        rewrite(cx, network, network + 1, &[tos], network + 10);
+    } else if let Some([first, second]) = cx.peek(network) {
+        cx.store(network, &[first & 0xf0 | tos >> 4, second & 0x0f | tos << 4]);
+    }
 }

@@ -1,0 +1,54 @@
+//! `cgroup`: the control group of the socket that a packet comes from. What passes through comes from none.
+
+use super::*;
+
+const HELP: &str = "Matches by the control group of the local socket.";
+const HOOKS: Hooks = Hooks::of([Hook::Input, Hook::Output, Hook::Postrouting]);
+const NO_PATH: &str = "this dataplane has no control groups: a path names none";
+
+pub(super) static ALL: &[Extension] = &[
+    Extension {
+        name: "cgroup",
+        help: HELP,
+        families: ANY,
+        hooks: HOOKS,
+        size: 8,
+        make: |of| {
+            refuse_if(of.info.u32(4) & !1 != 0)?;
+            Ok(always(Verdict::Break))
+        },
+        ..Extension::MATCH
+    },
+    Extension {
+        name: "cgroup",
+        revision: 1,
+        help: HELP,
+        families: ANY,
+        hooks: HOOKS,
+        size: 4112,
+        told: 4104,
+        make: make,
+        ..Extension::MATCH
+    },
+    Extension {
+        name: "cgroup",
+        revision: 2,
+        help: HELP,
+        families: ANY,
+        hooks: HOOKS,
+        size: 528,
+        told: 520,
+        make: make,
+        ..Extension::MATCH
+    },
+];
+
+/// Its flags stand in front: a path, a class, and what is inverted.
+fn make(of: &mut Use<'_>) -> Result<Act> {
+    let [path, by_class, not_path, not_class] = of.info.bytes(0);
+    refuse_if((not_path | not_class) & !1 != 0 || (path != 0) == (by_class != 0))?;
+    if path != 0 {
+        return Err(crate::expr::refused(NO_PATH));
+    }
+    Ok(always(Verdict::Break))
+}
