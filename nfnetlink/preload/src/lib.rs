@@ -10,12 +10,12 @@
 //! # The kernel answers before sendmsg returns
 //!
 //! Programs rely on that: nft reads without waiting right after it sent. So with each datagram an eventfd goes to the server,
-//! which writes to it when the answers lie in the socket; until then the call waits ([`ask`]). What did not fit there
-//! follows as the program reads, and a read that must not wait does wait for that ([`receive`]).
+//! which writes to it when the answers lie in the socket; until then the call waits (`ask`). What did not fit there
+//! follows as the program reads, and a read that must not wait does wait for that (`receive`).
 //!
 //! # Who may touch what
 //!
-//! Any thread, at any time, a signal handler too: state is a static table of atomics ([`table`]); nothing allocates.
+//! Any thread, at any time, a signal handler too: state is a static table of atomics (`table`); nothing allocates.
 
 mod ask;
 #[path = "../../src/frame.rs"]
