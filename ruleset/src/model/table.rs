@@ -51,6 +51,8 @@ pub struct Table {
     pub chains: Index<Name, ChainId>,
     /// Its sets and maps.
     pub sets: Index<Name, SetId>,
+    /// How many of them are anonymous: these do not count as use of the table.
+    pub anonymous_sets: usize,
     /// Its stateful objects, which are named by kind and name.
     pub objects: Index<(ObjectKind, Name), ObjectId>,
     /// Its flowtables.

@@ -109,8 +109,10 @@ impl Making {
         let table_handle = table.handle;
         let new = NewSet { table: key, name: name.clone(), handle, spec, tuning, userdata };
         let id = SetId(state.sets.insert_with(|slot| Set::new(SetId(slot), new)));
+        let anonymous = state.set(id).is_some_and(Set::is_anonymous);
         if let Some(table) = state.table_mut(table_handle) {
             table.sets.insert(name, handle, id);
+            table.anonymous_sets += usize::from(anonymous);
         }
         Ok(id)
     }
@@ -419,6 +421,7 @@ pub(super) fn take(batch: &mut Batch, id: SetId) -> Option<std::sync::Arc<Set>> 
         batch.state.free_name(table, &set.name);
         if let Some(table) = batch.state.table_mut(table) {
             table.sets.remove(&*set.name, set.handle);
+            table.anonymous_sets -= usize::from(set.is_anonymous());
         }
     }
     batch.ids.sets.retain(|_, found| *found != id);

@@ -73,6 +73,7 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
         userdata,
         chains: Index::default(),
         sets: Index::default(),
+        anonymous_sets: 0,
         objects: Index::default(),
         flowtables: Index::default(),
         last_handle: 0,
@@ -258,7 +259,8 @@ pub(super) fn dump(query: &Query<'_>) -> Result<Box<dyn Dump>> {
 
 /// Things in a table (`NFTA_TABLE_USE`).
 fn uses(table: &Table) -> usize {
-    table.chains.len() + table.sets.len() + table.objects.len() + table.flowtables.len()
+    let sets = table.sets.len() - table.anonymous_sets;
+    table.chains.len() + sets + table.objects.len() + table.flowtables.len()
 }
 
 fn write_short(table: &Table, out: &mut Writer) {

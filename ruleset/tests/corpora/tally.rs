@@ -144,6 +144,7 @@ fn first_difference(
                 (a, b) if a == b => before = a.unwrap_or_default(),
                 (a, b) => {
                     let [a, b] = [a, b].map(|line| line.unwrap_or("(end)").trim());
+                    let (a, b, before) = (&*clip(a, b), &*clip(b, a), &*clip(before, ""));
                     return Some(format!(
                         "\n  {heading}, after {before:?}:\n    kernel {a}\n    ours   {b}"
                     ));
@@ -152,6 +153,14 @@ fn first_difference(
         }
     }
     None
+}
+
+/// A long line from a little before where it differs from another.
+fn clip(line: &str, other: &str) -> String {
+    let same = line.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let skip = if line.chars().count() > 160 { same.saturating_sub(60) } else { 0 };
+    let clipped: String = line.chars().skip(skip).take(160).collect();
+    if skip > 0 { format!("…{clipped}") } else { clipped }
 }
 
 /// What `nft` said, without the places in the input: one line, each sentence once.

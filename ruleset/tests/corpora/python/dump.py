@@ -1,4 +1,8 @@
-"""Prints every table, chain, rule, set, element, object and flowtable as it stands on the wire, a message to the line."""
+"""Prints every table, chain, rule, set, object, flowtable and element as it stands on the wire, one to the line.
+
+What is nobody's to compare is left out: handles of tables (which tell how many there were before), the numbers of chains
+without a name, what the kernel calls its kinds of sets, the time that is left, and the order of elements in a hash.
+"""
 
 import os
 import re
@@ -7,29 +11,30 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from nft import *
 
+TABLE_HANDLE, SET_TYPE, LIST_ELEMENTS, ELEM_EXPIRATION = 4, 19, 3, 5
+LEFT_OUT = {GETTABLE: {TABLE_HANDLE}, GETSET: {SET_TYPE}}
 sock = connect()
 
 
 def dump(command, *attrs, family=0):
     sock.send(message(command, *attrs, flags=DUMP, family=family))
-    for line in answers(sock):
-        yield line
+    for kind, body in bodies(sock):
+        yield kind, body[0], attributes(body[4:])
+
+
+def show(*parts):
+    print(re.sub(r"5f5f636861696e(3\d)+00", "__chain", " ".join(map(str, parts))))
 
 
 sets = []
 for command in (GETTABLE, GETCHAIN, GETRULE, GETSET, GETOBJ, GETFLOWTABLE):
-    for line in dump(command):
-        # A table's own handle tells how many there were before.
-        if command == GETTABLE:
-            line = re.sub(r"\b4=[0-9a-f]{16}", "4=", line)
-        print(line)
+    for kind, family, attrs in dump(command):
+        show(kind, family, text([attr for attr in attrs if attr[0] not in LEFT_OUT.get(command, ())]))
         if command == GETSET:
-            found = re.match(r"1 NEWSET family (\d+) 1=([0-9a-f]+) 2=([0-9a-f]+)", line)
-            if found:
-                sets.append((int(found[1]), bytes.fromhex(found[2]), bytes.fromhex(found[3])))
-# The kernel's hashes are seeded at boot: the order of elements says nothing.
-for family, table, name in sets:
-    lines = []
-    for line in dump(GETSETELEM, attr(1, table), attr(2, name), family=family):
-        lines += re.sub(r" (1=\{)", r"\n \1", line).split("\n")
-    print("\n".join(sorted(lines)))
+            sets.append((family, dict(attrs)))
+for family, attrs in sets:
+    elements = []
+    for kind, _, list in dump(GETSETELEM, attr(1, attrs[1]), attr(2, attrs[2]), family=family):
+        for _, element in attributes(dict(list).get(LIST_ELEMENTS, b"")):
+            elements.append(text([attr for attr in attributes(element) if attr[0] != ELEM_EXPIRATION]))
+    show("elements of", attrs[1].hex(), attrs[2].hex(), *(f"\n  {element}" for element in sorted(elements)))

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 
 NETLINK_NETFILTER = 12
 REQUEST, MULTI, ACK, ECHO, DUMP = 1, 2, 4, 8, 0x300
@@ -54,19 +55,26 @@ def parse(data):
         data = data[(length + 3) & ~3:]
 
 
-def tree(data):
-    """Attributes in text; those whose bytes can be attributes in brackets; None where the bytes can't."""
-    parts = []
+def attributes(data):
+    """Type and bytes of each attribute; None where the bytes are no attributes."""
+    found = []
     while data:
         if len(data) < 4:
             return None
         length, kind = struct.unpack_from("=HH", data)
         if length < 4 or length > len(data):
             return None
-        inner = data[4:length]
-        inside = tree(inner) if inner else None
-        parts.append(f"{kind & 0x3fff}={inner.hex() if inside is None else '{' + inside + '}'}")
+        found.append((kind & 0x3fff, data[4:length]))
         data = data[(length + 3) & ~3:]
+    return found
+
+
+def text(attrs):
+    """Attributes in text; those whose bytes can be attributes in brackets."""
+    parts = []
+    for kind, data in attrs:
+        inside = attributes(data) if data else None
+        parts.append(f"{kind}={data.hex() if inside is None else '{' + text(inside) + '}'}")
     return " ".join(parts)
 
 
@@ -77,24 +85,42 @@ def connect(groups=0):
     return sock
 
 
-def answers(sock):
-    """What lies in the socket, without waiting, until the end of a dump."""
+def datagrams(sock):
+    """What lies in the socket, without waiting; an error by its name."""
     while True:
         try:
-            data = sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            yield sock.recv(1 << 20, socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno != errno.EAGAIN:
-                yield f"recv: {errno.errorcode[error.errno]}"
+                yield errno.errorcode[error.errno]
             return
+
+
+def bodies(sock):
+    """Name and body of each message of a dump."""
+    for data in datagrams(sock):
+        for kind, _, _, body in parse(data):
+            if kind == ERROR:
+                sys.exit(f"error {struct.unpack_from('=i', body)[0]}")
+            if kind != DONE:
+                yield NAMES[kind & 0xff], body
+
+
+def answers(sock):
+    """What lies in the socket, in text."""
+    for data in datagrams(sock):
+        if isinstance(data, str):
+            yield data
+            continue
         for kind, flags, seq, body in parse(data):
             if kind == ERROR:
                 code = struct.unpack_from("=i", body)[0]
                 name = errno.errorcode.get(-code, code) if code else "ack"
                 # Behind the request's header, or the whole request: what the extended acknowledgement says.
                 used = 20 if flags & 0x100 else 4 + struct.unpack_from("=I", body, 4)[0]
-                said = tree(body[(used + 3) & ~3:]) if flags & 0x200 else ""
+                said = text(attributes(body[(used + 3) & ~3:])) if flags & 0x200 else ""
                 yield f"{seq} {name} {said}"
             elif kind == DONE:
                 yield f"{seq} done"
             else:
-                yield f"{seq} {NAMES[kind & 0xff]} family {body[0]} {tree(body[4:])}"
+                yield f"{seq} {NAMES[kind & 0xff]} flags {flags:#x} family {body[0]} {text(attributes(body[4:]))}"
