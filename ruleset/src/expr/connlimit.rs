@@ -54,7 +54,9 @@ impl Expr for ConnLimit {
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
         self.count.give(1, out);
-        u32::from(self.over).give(2, out);
+        if self.over {
+            OVER.give(2, out);
+        }
     }
 
     fn fresh(&self) -> Option<Box<dyn Expr>> {

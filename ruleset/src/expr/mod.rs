@@ -381,7 +381,10 @@ pub fn decode_list(
 pub fn encode_one(expr: &dyn Expr, kind: u16, out: &mut Writer, cx: &Encode<'_>) {
     out.nest(kind, |out| {
         out.str(EXPR_NAME, expr.kind().schema.name);
-        out.nest(EXPR_DATA, |out| expr.encode(out, cx));
+        // As the kernel: what has no attributes has nothing to hold them.
+        if !expr.kind().schema.attributes.is_empty() {
+            out.nest(EXPR_DATA, |out| expr.encode(out, cx));
+        }
     });
 }
 

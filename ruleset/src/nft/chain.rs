@@ -516,7 +516,9 @@ fn write(chain: &Chain, out: &mut Writer, cx: &Encode<'_>) {
     if chain.flags.0 != 0 {
         out.u32(FLAGS as u16, chain.flags.0);
     }
-    out.u32(USE, chain.uses + chain.rules.len() as u32);
+    // A rule that has a chain of its own uses it twice (`nf_tables_bind_chain`).
+    let bound = u32::from(chain.flags.has(ChainFlags::BINDING) && chain.uses > 0);
+    out.u32(USE, chain.uses + bound + chain.rules.len() as u32);
     if let Some(userdata) = &chain.userdata {
         out.put(USERDATA as u16, userdata);
     }

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::lab::{Lab, Side};
+use crate::messages;
 use crate::tally::{Outcome, listing, words};
+
+/// The listings of each table: text, JSON, messages.
+type Listings = BTreeMap<String, [String; 3]>;
 
 /// One input: whole lines, and the name of the table they make.
 pub(crate) struct Item {
@@ -19,12 +23,17 @@ pub(crate) fn run(lab: &Lab, side: Side, items: &[Item]) -> Vec<Outcome> {
     let all: Vec<usize> = (0..items.len()).collect();
     load(lab, side, items, &all, &mut outcomes);
 
-    let mut listings = BTreeMap::new();
+    let mut listings = Listings::new();
     let text = lab.nft(side, &["-a", "list", "ruleset"]);
     let json = lab.nft(side, &["-j", "-a", "list", "ruleset"]);
     if text.ok() && json.ok() {
         split_text(&text.out, &mut listings);
         split_json(&json.out, &mut listings);
+        for line in messages::dump(lab, side).lines() {
+            let (table, message) = line.split_once(' ').unwrap();
+            let listing = &mut listings.entry(table.to_owned()).or_default()[2];
+            *listing += &format!("{message}\n");
+        }
     } else {
         for (item, outcome) in items.iter().zip(&mut outcomes) {
             if outcome.is_none() {
@@ -33,8 +42,9 @@ pub(crate) fn run(lab: &Lab, side: Side, items: &[Item]) -> Vec<Outcome> {
         }
     }
     let find = |(item, outcome): (&Item, Option<Outcome>)| {
-        let (text, json) = listings.remove(&item.table).unwrap_or_default();
-        outcome.unwrap_or(Outcome::Listed(vec![("text", text), ("JSON", json)]))
+        let listings = listings.remove(&item.table).unwrap_or_default();
+        let listings = ["text", "JSON", "messages"].into_iter().zip(listings).collect();
+        outcome.unwrap_or(Outcome::Listed(listings))
     };
     items.iter().zip(outcomes).map(find).collect()
 }
@@ -81,12 +91,7 @@ fn load(lab: &Lab, side: Side, items: &[Item], some: &[usize], outcomes: &mut [O
 }
 
 /// Lists one table, where listing all failed.
-fn list_one(
-    lab: &Lab,
-    side: Side,
-    item: &Item,
-    listings: &mut BTreeMap<String, (String, String)>,
-) -> Option<Outcome> {
+fn list_one(lab: &Lab, side: Side, item: &Item, listings: &mut Listings) -> Option<Outcome> {
     let family = item.text.split_whitespace().nth(2).unwrap_or_default();
     let text = lab.nft(side, &["-a", "list", "table", family, &item.table]);
     let json = lab.nft(side, &["-j", "-a", "list", "table", family, &item.table]);
@@ -99,21 +104,21 @@ fn list_one(
     Some(Outcome::Refused(format!("can't be listed ({}): {}", failed.code, words(&failed.err))))
 }
 
-fn split_text(text: &str, listings: &mut BTreeMap<String, (String, String)>) {
+fn split_text(text: &str, listings: &mut Listings) {
     let mut table = String::new();
     for line in text.lines() {
         if line.starts_with("table ") {
             table = line.split_whitespace().nth(2).unwrap_or_default().to_owned();
         }
-        let listing = &mut listings.entry(table.clone()).or_default().0;
+        let listing = &mut listings.entry(table.clone()).or_default()[0];
         *listing += &listing::line(line);
         *listing += "\n";
     }
 }
 
-fn split_json(text: &str, listings: &mut BTreeMap<String, (String, String)>) {
+fn split_json(text: &str, listings: &mut Listings) {
     for (table, entry) in listing::entries(text) {
-        let listing = &mut listings.entry(table).or_default().1;
+        let listing = &mut listings.entry(table).or_default()[1];
         *listing += &entry;
         *listing += "\n";
     }

@@ -1,4 +1,5 @@
-"""Prints every table, chain, rule, set, object, flowtable and element as it stands on the wire, one to the line.
+"""Prints every table, chain, rule, set, object, flowtable and element as it stands on the wire, one to the line, the table's name in
+front.
 
 What is nobody's to compare is left out: handles of tables (which tell how many there were before), the numbers of chains
 without a name, what the kernel calls its kinds of sets, the time that is left, and the order of elements in a hash.
@@ -22,14 +23,14 @@ def dump(command, *attrs, family=0):
         yield kind, body[0], attributes(body[4:])
 
 
-def show(*parts):
-    print(re.sub(r"5f5f636861696e(3\d)+00", "__chain", " ".join(map(str, parts))))
+def show(table, *parts):
+    print(table[:-1].decode(), re.sub(r"5f5f636861696e(3\d)+00", "__chain", " ".join(map(str, parts))))
 
 
 sets = []
 for command in (GETTABLE, GETCHAIN, GETRULE, GETSET, GETOBJ, GETFLOWTABLE):
     for kind, family, attrs in dump(command):
-        show(kind, family, text([attr for attr in attrs if attr[0] not in LEFT_OUT.get(command, ())]))
+        show(attrs[0][1], kind, family, text([attr for attr in attrs if attr[0] not in LEFT_OUT.get(command, ())]))
         if command == GETSET:
             sets.append((family, dict(attrs)))
 for family, attrs in sets:
@@ -37,4 +38,5 @@ for family, attrs in sets:
     for kind, _, list in dump(GETSETELEM, attr(1, attrs[1]), attr(2, attrs[2]), family=family):
         for _, element in attributes(dict(list).get(LIST_ELEMENTS, b"")):
             elements.append(text([attr for attr in attributes(element) if attr[0] != ELEM_EXPIRATION]))
-    show("elements of", attrs[1].hex(), attrs[2].hex(), *(f"\n  {element}" for element in sorted(elements)))
+    for element in sorted(elements):
+        show(attrs[1], "element of", attrs[2].hex(), element)
