@@ -11,10 +11,10 @@ use crate::verdict::Verdict;
 crate::attributes! {
     /// Reads what is known of a packet's route.
     struct Attributes("rt") {
-        /// Where to.
-        1 => dreg: Reg,
         /// What.
         2 => key: Key,
+        /// Where to.
+        1 => dreg: Reg,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Side};
 
 fn script(lab: &Lab, side: Side, name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpora/python");
-    let done = lab.tool(side, "python3", &["-ISs", folder.join(name).to_str().unwrap()], "");
+    let done = lab.tool(side, "python3", &["-BISs", folder.join(name).to_str().unwrap()], "");
     assert!(done.ok(), "{side:?} {name}: {}", done.err);
     done.out
 }
