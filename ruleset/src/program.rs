@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::family::{Family, HANDLERS, Hook};
 use crate::ids::{ChainId, Generation, ObjectId, SetId};
-use crate::model::{Base, Chain, Name, Object, Set, Slots, State, TableFlags};
+use crate::model::{Base, Chain, Object, Set, Slots, State, TableFlags};
 
 /// Hooks that a program distinguishes.
 const HOOKS: usize = 7;
@@ -115,12 +115,4 @@ fn hooks(state: &State) -> Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]> {
             hooked.into_boxed_slice()
         })
     }))
-}
-
-/// Whether a base chain on devices is on this one.
-pub fn on_device(devices: &[Name], name: &str) -> bool {
-    devices.iter().any(|device| match device.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => **device == *name,
-    })
 }

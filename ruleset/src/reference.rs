@@ -8,7 +8,7 @@ use packet::L3;
 use crate::family::{Family, Hook};
 use crate::model::{Chain, Cursor};
 use crate::packet::Cx;
-use crate::program::{Hooked, on_device};
+use crate::program::Hooked;
 use crate::regs::Regs;
 use crate::trace::{Step, Teller};
 use crate::verdict::{Queue, Verdict};
@@ -51,7 +51,7 @@ fn concerns(hooked: &Hooked, cx: &Cx<'_>) -> bool {
         Hook::Egress => cx.place.oif,
         _ => return true,
     };
-    device.is_some_and(|device| on_device(&hooked.base.devices, device.name))
+    device.is_some_and(|device| hooked.base.devices.iter().any(|hooked| hooked.is(device.name)))
 }
 
 /// Runs one base chain and what it jumps to. The inet family's chains on devices see IP alone, as such.

@@ -59,6 +59,10 @@ impl Expr for ConnLimit {
         }
     }
 
+    fn is_visited(&self) -> bool {
+        true
+    }
+
     fn fresh(&self) -> Option<Box<dyn Expr>> {
         Some(Box::new(self.clone()))
     }

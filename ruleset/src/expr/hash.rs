@@ -165,10 +165,16 @@ impl Expr for Hash {
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
+        if let From::Registers { sreg, .. } = self.from {
+            sreg.put(1, out);
+        }
+        self.dreg.put(2, out);
+        if let From::Registers { len, .. } = self.from {
+            Small(len).put(3, out);
+        }
+        self.modulus.put(4, out);
         let how = match self.from {
-            From::Registers { sreg, len, seed, said } => {
-                sreg.put(1, out);
-                Small(len).put(3, out);
+            From::Registers { seed, said, .. } => {
                 if said {
                     seed.put(5, out);
                 }
@@ -176,8 +182,6 @@ impl Expr for Hash {
             }
             From::Flow => How::Sym,
         };
-        self.dreg.put(2, out);
-        self.modulus.put(4, out);
         if self.offset != 0 {
             self.offset.put(6, out);
         }

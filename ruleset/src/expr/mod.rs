@@ -131,6 +131,11 @@ pub trait Expr: Debug + Send + Sync {
     /// Writes its attributes, as the kernel dumps them, inside `NFTA_EXPR_DATA`.
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>);
 
+    /// In a set's element, Linux must look after it from time to time (`NFT_EXPR_GC`), for which not every set is made.
+    fn is_visited(&self) -> bool {
+        false
+    }
+
     /// What it points at: each is counted as used while the expression is there.
     fn refs(&self, _each: &mut dyn FnMut(Ref)) {}
 

@@ -8,7 +8,7 @@ use crate::family::{ChainType, Hook};
 use crate::ids::{ChainId, Handle};
 use crate::verdict::Verdict;
 
-use super::{List, Name, Rule, TableKey, Userdata};
+use super::{Device, List, Name, Rule, TableKey, Userdata};
 
 /// `NFT_CHAIN_…`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub struct Base {
     pub policy: Verdict,
     /// When it was hooked in: of equal priorities, the last comes first, as in Linux.
     pub order: u64,
-    /// For hooks on devices, these: names, or a prefix of names with `*` behind.
-    pub devices: Arc<[Name]>,
+    /// For hooks on devices, these.
+    pub devices: Arc<[Device]>,
     /// Packets that the policy met (`NFTA_CHAIN_COUNTERS`), where that is counted.
     pub counter: Option<Arc<Counter>>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::{FlowtableId, Handle};
 
-use super::{Name, TableKey};
+use super::{Device, Name, TableKey};
 
 /// A flowtable. The dataplane's flow cache carries every connection, so what it says is kept and told, no more.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub struct Flowtable {
     pub hook: u32,
     /// Its place among what is on the hook.
     pub priority: u32,
-    /// Its devices: names, or a prefix of names with `*` behind.
-    pub devices: Vec<Name>,
+    /// Its devices.
+    pub devices: Vec<Device>,
     /// Rules that use it.
     pub uses: u32,
 }

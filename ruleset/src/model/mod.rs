@@ -11,6 +11,7 @@
 //! The control side owns the `State`. What workers share with it never changes but for counters and atomics.
 
 mod chain;
+mod device;
 mod flowtable;
 mod index;
 mod list;
@@ -22,6 +23,7 @@ mod state;
 mod table;
 
 pub use chain::{Base, Chain, ChainFlags};
+pub use device::Device;
 pub use flowtable::Flowtable;
 pub use index::Index;
 pub use list::{Cursor, List};

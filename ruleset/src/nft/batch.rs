@@ -36,6 +36,8 @@ pub(crate) struct Batch {
     pub(crate) on_commit: Vec<Box<dyn FnOnce() + Send>>,
     /// The message that was found at fault when this batch was tried before, by its sequence number, and why.
     pub(super) fault: Option<(u32, Error)>,
+    /// The sequence number of its first message.
+    pub(super) seq: Option<u32>,
     /// Its sender asked for an echo.
     pub(super) echo: bool,
     /// Elements that packets had put in and that the batch deletes: for the batch they are gone already.
@@ -61,6 +63,7 @@ impl Batch {
             changed: false,
             on_commit: Vec::new(),
             fault: None,
+            seq: None,
             echo: false,
             gone: HashSet::default(),
             courses: HashMap::default(),
@@ -96,7 +99,7 @@ impl Batch {
         self.state.generation = self.generation();
         let cx = Encode { state: &self.state, reset: false, now };
         self.told.drain(..).for_each(|told| told.tell(&cx, events));
-        generation::announce(&self.state, client, self.echo, events);
+        generation::announce(&self.state, client, self.seq.unwrap_or(0), self.echo, events);
         self.on_commit.drain(..).for_each(|act| act());
         Some(self.state)
     }
@@ -178,6 +181,7 @@ impl Batch {
 
 /// Applies one message.
 pub(super) fn apply(op: &mut Op<'_>) -> Result<()> {
+    op.batch.seq.get_or_insert(op.message.header.seq);
     op.batch.echo |= op.message.has(NLM_F_ECHO);
     if let Some((_, error)) = op.batch.fault.take_if(|(seq, _)| *seq == op.message.header.seq) {
         return Err(error);

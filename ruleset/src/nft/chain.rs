@@ -10,7 +10,7 @@ use crate::counters::{Counter, Totals};
 use crate::expr::{Encode, Requires};
 use crate::family::{ChainType, Family, Hook};
 use crate::ids::{ChainId, Handle};
-use crate::model::{Base, Chain, ChainFlags, List, Name};
+use crate::model::{Base, Chain, ChainFlags, Device, List, Name};
 use crate::verdict::{NF_ACCEPT, NF_DROP, Verdict};
 
 use super::dump::Walk;
@@ -51,7 +51,7 @@ struct Wanted {
     kind: ChainType,
     hook: Hook,
     priority: i32,
-    devices: Vec<Name>,
+    devices: Vec<Device>,
 }
 
 /// `NFT_MSG_NEWCHAIN`.
@@ -315,16 +315,15 @@ fn parse_hook(
 }
 
 /// The devices of `NFTA_HOOK_DEV` or `NFTA_HOOK_DEVS` (flowtables have the same).
-pub(super) fn devices(one: Option<Attr<'_>>, several: Option<Attr<'_>>) -> Result<Vec<Name>> {
-    let mut devices: Vec<Name> = Vec::new();
+pub(super) fn devices(one: Option<Attr<'_>>, several: Option<Attr<'_>>) -> Result<Vec<Device>> {
+    let mut devices: Vec<Device> = Vec::new();
     if let Some(attr) = one {
-        devices.push(attr.str(DEVICE_LEN)?.into());
+        devices.push(Device::Named(attr.str(DEVICE_LEN)?.into()));
     } else {
         for attr in several.into_iter().flat_map(|attr| attr.nested()) {
-            let name: Name = match attr.kind {
-                DEVICE_NAME => attr.str(DEVICE_LEN)?.into(),
-                // A prefix is kept as users write it.
-                DEVICE_PREFIX => format!("{}*", attr.str(DEVICE_LEN)?).into(),
+            let name = match attr.kind {
+                DEVICE_NAME => Device::Named(attr.str(DEVICE_LEN)?.into()),
+                DEVICE_PREFIX => Device::Prefix(attr.str(DEVICE_LEN)?.into()),
                 _ => return Err(Errno::EINVAL.into()),
             };
             if devices.contains(&name) {
@@ -340,20 +339,17 @@ pub(super) fn devices(one: Option<Attr<'_>>, several: Option<Attr<'_>>) -> Resul
 }
 
 /// Writes devices as `devices` reads them; `one` is for one alone.
-pub(super) fn write_devices(devices: &[Name], one: Option<u16>, several: u16, out: &mut Writer) {
+pub(super) fn write_devices(devices: &[Device], one: Option<u16>, several: u16, out: &mut Writer) {
     out.nest(several, |out| {
         for device in devices {
-            match device.strip_suffix('*') {
-                Some(prefix) => out.str(DEVICE_PREFIX, prefix),
-                None => out.str(DEVICE_NAME, device),
+            match device {
+                Device::Named(name) => out.str(DEVICE_NAME, name),
+                Device::Prefix(prefix) => out.str(DEVICE_PREFIX, prefix),
             }
         }
     });
-    if let [device] = devices
-        && let Some(one) = one
-        && !device.ends_with('*')
-    {
-        out.str(one, device);
+    if let ([Device::Named(name)], Some(one)) = (devices, one) {
+        out.str(one, name);
     }
 }
 

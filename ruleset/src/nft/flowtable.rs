@@ -6,7 +6,7 @@ use nfnetlink::{Attr, Dump, Errno, NfGen, Reply, Result};
 
 use crate::family::Family;
 use crate::ids::{FlowtableId, Handle};
-use crate::model::{Flowtable, Name, Table};
+use crate::model::{Device, Flowtable, Name, Table};
 
 use super::chain::{at, devices, write_devices};
 use super::dump::Walk;
@@ -89,7 +89,7 @@ fn flags(op: &Op<'_>) -> Result<Option<u32>> {
 }
 
 /// A device may be in one flowtable of a family only.
-fn free(op: &Op<'_>, devices: &[Name]) -> Result<()> {
+fn free(op: &Op<'_>, devices: &[Device]) -> Result<()> {
     let family = op.family()?;
     let mut others = op.batch.state.flowtables.iter().map(|(_, table)| table);
     let taken = others.any(|other| {
@@ -116,7 +116,7 @@ fn update(op: &mut Op<'_>, id: FlowtableId, hook: &Attr<'_>) -> Result<()> {
 }
 
 /// The devices of a hook that must be the flowtable's own, where it is said.
-fn devices_of(found: &Flowtable, hook: &Attr<'_>) -> Result<Vec<Name>> {
+fn devices_of(found: &Flowtable, hook: &Attr<'_>) -> Result<Vec<Device>> {
     let [_, number, priority, devs] = hook.table::<4>();
     let other = |attr: Option<Attr<'_>>, own: u32| -> Result<bool> {
         attr.map_or(Ok(false), |attr| Ok(attr.u32()? != own))
@@ -128,7 +128,7 @@ fn devices_of(found: &Flowtable, hook: &Attr<'_>) -> Result<Vec<Name>> {
 }
 
 /// Tells of a flowtable; `devices`, where only some came.
-fn announce(op: &mut Op<'_>, id: FlowtableId, devices: Option<Vec<Name>>) -> Result<()> {
+fn announce(op: &mut Op<'_>, id: FlowtableId, devices: Option<Vec<Device>>) -> Result<()> {
     let made = op.batch.state.flowtable(id).ok_or(Errno::ENOENT)?.clone();
     op.notify(msg::NEWFLOWTABLE, op.event_flags(), made.table.family, move |out, cx| {
         let now = cx.state.flowtable(id).filter(|now| now.handle == made.handle);
@@ -228,7 +228,7 @@ fn write_short(found: &Flowtable, out: &mut Writer) {
     out.u64(HANDLE as u16, found.handle.0);
 }
 
-fn write(found: &Flowtable, devices: &[Name], out: &mut Writer) {
+fn write(found: &Flowtable, devices: &[Device], out: &mut Writer) {
     write_short(found, out);
     out.u32(USE, found.uses);
     out.u32(FLAGS as u16, found.flags);

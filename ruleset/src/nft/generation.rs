@@ -20,9 +20,12 @@ pub(super) fn get(query: &Query<'_>, reply: &mut Reply<'_>) -> Result<()> {
 }
 
 /// Ends the events of a commit.
-pub(super) fn announce(state: &State, client: Client, echo: bool, events: &mut Events) {
+///
+/// `seq` is that of the batch's first message.
+pub(super) fn announce(state: &State, client: Client, seq: u32, echo: bool, events: &mut Events) {
     if echo || events.listened & (1 << GROUP) != 0 {
-        let header = Header { kind: kind(msg::NEWGEN), pid: client.port_id, ..Header::default() };
+        let pid = client.port_id;
+        let header = Header { kind: kind(msg::NEWGEN), seq, pid, ..Header::default() };
         events.push(GROUP, echo.then_some(client.id), |out| {
             out.message(header, nfgen(state), |out| write(state, client, out));
         });

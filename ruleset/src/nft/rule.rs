@@ -84,7 +84,7 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
         }
     }
     let family = op.family()?;
-    let flags = op.message.header.flags & (NLM_F_APPEND | NLM_F_CREATE | NLM_F_EXCL);
+    let flags = event_flags(op);
     let Some(now) = op.is_heard().then(|| op.batch.state.clone()) else { return Ok(()) };
     op.notify(msg::NEWRULE, flags, family, move |out, cx| {
         // Where the batch deletes the chain again, it is as it was.
@@ -192,6 +192,12 @@ impl Names {
     }
 }
 
+/// What an event about a rule repeats of its request's flags (`nf_tables_rule_notify`).
+fn event_flags(op: &Op<'_>) -> u16 {
+    let append = op.message.has(NLM_F_APPEND) || op.message.has(NLM_F_REPLACE);
+    op.event_flags() | if append { NLM_F_APPEND } else { 0 }
+}
+
 /// Unlinks a rule that is out of its chain already, and tells of it.
 fn gone(op: &mut Op<'_>, chain: ChainId, rule: Arc<Rule>, names: &Names) -> Result<()> {
     let entry = op.batch.state.chain(chain).ok_or(Errno::ENOENT)?;
@@ -199,7 +205,7 @@ fn gone(op: &mut Op<'_>, chain: ChainId, rule: Arc<Rule>, names: &Names) -> Resu
     unlink(op, chain, &rule);
     if let Names(Some(names)) = names {
         let names = names.clone();
-        op.notify(msg::DELRULE, 0, table.family, move |out, cx| {
+        op.notify(msg::DELRULE, event_flags(op), table.family, move |out, cx| {
             let cx = Encode { state: &names, ..*cx };
             write(&table.name, &name, &rule, None, out, &cx);
         });

@@ -81,8 +81,11 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
     let layout = wanted.layout(has_exprs)?;
     let name = free_name(&mut op.batch.state, table, name.str(NAME_LEN)?)?;
     let exprs = wanted.exprs(op, table, &attrs)?;
-    let new =
-        Making { table, name, spec: wanted.spec(layout, exprs).into(), tuning: wanted.tuning };
+    let spec = wanted.spec(layout, exprs);
+    if !spec.can_hold(&spec.exprs) {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let new = Making { table, name, spec: spec.into(), tuning: wanted.tuning };
     let userdata = userdata(at(&attrs, USERDATA).as_ref())?;
     let set = new.make(&mut op.batch.state, userdata)?;
     op.batch.ids.sets.insert((table, id.u32()?), set);

@@ -119,7 +119,7 @@ END
         "stateful objects",
         "n add table ip t; n add chain ip t x; t n add counter ip t c; t n create counter ip t c; t n add quota ip t c 10 bytes
          t n add limit ip t l rate 400/minute burst 5 packets; t n add limit ip t l2 rate over 1 mbytes/second
-         t n add synproxy ip t s mss 1460 wscale 7 timestamp sack-perm; t n add synproxy ip t s mss 1 wscale 2; t n add rule ip t x synproxy name s
+         t n add synproxy ip t s mss 1460 wscale 7 timestamp sack-perm; t n add synproxy ip t s mss 1 wscale 2
          t n add rule ip t x counter name c; t n add rule ip t x limit name l; t n add rule ip t x counter name missing
          t n delete counter ip t c; t n delete quota ip t c; t n delete limit ip t l2; t n delete limit ip t l2
          t n 'add map ip t m { type ipv4_addr : counter; }'; t n 'add element ip t m { 10.0.0.1 : \"c\" }'
@@ -229,7 +229,7 @@ END
          t n add rule ip t in oifname x; t n add rule ip t pre masquerade; t n add rule ip t nat masquerade; t n add rule ip t in snat to 1.1.1.1
          t n add rule ip t out tproxy to :80; t n add rule ip t pre tproxy to :80; t n add rule ip t in fib saddr oif; t n add rule ip t out fib saddr oif exists
          t n add rule ip t nat redirect; t n add rule ip t pre notrack; t n add rule ip t in notrack; t n add rule ip t nat notrack; t n add rule ip t pre reject
-         t n add rule ip t nat reject; t n add rule ip t in synproxy mss 1460 wscale 7; t n add rule ip t pre synproxy mss 1460 wscale 7; t n add rule ip t nat queue
+         t n add rule ip t nat reject; t n add rule ip t in synproxy mss 1460 wscale 7; t n add rule ip t pre synproxy mss 1460 wscale 7
          t n add chain ip t plain; t n add rule ip t plain masquerade; t n add rule ip t in jump plain; t n add rule ip t nat jump plain; t n list ruleset",
     ),
 ];

@@ -192,6 +192,14 @@ impl Lab {
         self.nft(side, &["-f", path.to_str().unwrap()])
     }
 
+    /// Whether the kernel knows of flowtables; some are built without.
+    pub(crate) fn has_flowtables(&self) -> bool {
+        let add =
+            "add table ip f; add flowtable ip f f { hook ingress priority 0; devices = { lo }; }";
+        let done = self.nft(Side::Kernel, &["-c", add]);
+        done.ok()
+    }
+
     /// Removes all rules.
     pub(crate) fn flush(&self, side: Side) {
         let done = self.nft(side, &["flush ruleset"]);

@@ -79,7 +79,19 @@ fn events(lab: &Lab, side: Side, args: &[&str], row: &serde_json::Value) -> Outc
         printed.lines().filter(|line| !line.contains(MARK) && !line.starts_with("# new gen"));
     let lines = lines.filter(|line| !line.contains("\"metainfo\""));
     let events: String = lines.map(|line| format!("{line}\n")).collect();
-    Outcome::Listed(vec![("exit statuses", codes), ("events", listing::text(&events))])
+    let events =
+        if args.contains(&"-j") { listing::json_events(&events) } else { listing::text(&events) };
+    Outcome::Listed(vec![("exit statuses", codes), ("events", without_garbage(&events))])
+}
+
+/// Of a raw payload without a type nft prints bytes that it never set: endless digits.
+fn without_garbage(events: &str) -> String {
+    let words = |line: &str| {
+        let words =
+            line.split_inclusive(' ').map(|word| if word.len() > 60 { "(garbage) " } else { word });
+        words.collect::<String>() + "\n"
+    };
+    events.lines().map(words).collect()
 }
 
 #[test]
@@ -90,7 +102,12 @@ fn events_are_printed_as_from_the_kernel() {
         for args in [&["monitor"][..], &["-a", "monitor"], &["-j", "monitor"]] {
             let (kernel, ours) = lab.both(|side| events(&lab, side, args, &row));
             assert!(lab.alive(), "the engine died of {}", text(&row, "id"));
-            tally.add(&format!("{} {}", text(&row, "id"), args.join(" ")), &kernel, &ours);
+            let name = format!("{} {}", text(&row, "id"), args.join(" "));
+            match row.to_string().contains("flowtable") && !lab.has_flowtables() {
+                // What this kernel does not do, it does not tell.
+                true => eprintln!("{name}: this kernel has no flowtables"),
+                false => tally.add(&name, &kernel, &ours),
+            }
         }
     }
     tally.finish(95);

@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     refused: usize,
     both_refuse: usize,
     same_words: usize,
+    /// What the kernel at hand has no code for and we take.
+    beyond: usize,
     reasons: BTreeMap<String, Vec<String>>,
 }
 
@@ -33,6 +35,7 @@ impl Tally {
             refused: 0,
             both_refuse: 0,
             same_words: 0,
+            beyond: 0,
             reasons: BTreeMap::new(),
         }
     }
@@ -68,6 +71,14 @@ impl Tally {
         }
     }
 
+    /// Counts an input of which this kernel has no idea: there is nothing to compare with where we take it.
+    pub(crate) fn add_beyond(&mut self, name: &str, kernel: &Outcome, ours: &Outcome) {
+        match (kernel, ours) {
+            (Outcome::Refused(_), Outcome::Listed(_)) => self.beyond += 1,
+            _ => self.add(name, kernel, ours),
+        }
+    }
+
     fn differs(&mut self, name: &str, reason: &str, detail: &str) {
         self.reasons.entry(reason.to_owned()).or_default().push(format!("{name}{detail}"));
     }
@@ -97,6 +108,12 @@ impl Tally {
             text += &format!(
                 "; of {} that it refuses we refuse {}, {} with the same words",
                 self.refused, self.both_refuse, self.same_words
+            );
+        }
+        if self.beyond > 0 {
+            text += &format!(
+                "; {} more that only we take, for this kernel has no flowtables",
+                self.beyond
             );
         }
         eprintln!("{text}");
@@ -194,6 +211,22 @@ pub(crate) mod listing {
             text += &part[part.find([' ', ',']).unwrap_or(part.len())..];
         }
         text
+    }
+
+    /// Events in JSON, one to the line.
+    pub(crate) fn json_events(events: &str) -> String {
+        let event = |line: &str| {
+            let mut event: Value = serde_json::from_str(line).unwrap_or_default();
+            if let Some(handle) = event.pointer_mut("/add/table/handle") {
+                *handle = Value::Null;
+            }
+            if let Some(handle) = event.pointer_mut("/delete/table/handle") {
+                *handle = Value::Null;
+            }
+            still(&mut event);
+            format!("{event}\n")
+        };
+        events.lines().map(event).collect()
     }
 
     pub(crate) fn text(listing: &str) -> String {

@@ -124,7 +124,13 @@ impl Spec {
 
     /// Whether an element may have these expressions: any where the set has none, else of the same kinds.
     pub fn allows(&self, exprs: &[Box<dyn Expr>]) -> bool {
-        self.exprs.is_empty() || same_kinds(&self.exprs, exprs)
+        (self.exprs.is_empty() || same_kinds(&self.exprs, exprs)) && self.can_hold(exprs)
+    }
+
+    /// Whether the elements of such a set can have these expressions.
+    pub fn can_hold(&self, exprs: &[Box<dyn Expr>]) -> bool {
+        let visited = self.layout == Layout::Growing && !self.flags.has(SetFlags::TIMEOUT);
+        visited || !exprs.iter().any(|expr| expr.is_visited())
     }
 
     /// Expressions for a new element.
