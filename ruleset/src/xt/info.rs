@@ -48,10 +48,15 @@ impl<'a> Info<'a> {
         self.u32(at)..=self.u32(at + 4)
     }
 
-    /// `len` bytes up to the first NUL; `None` where there is none, or where they are no text.
-    pub(crate) fn text(self, at: usize, len: usize) -> Option<&'a str> {
+    /// `len` bytes up to the first NUL; `None` where there is none.
+    pub(crate) fn name(self, at: usize, len: usize) -> Option<&'a [u8]> {
         let field = self.0.get(at..at + len)?;
         let end = field.iter().position(|byte| *byte == 0)?;
-        std::str::from_utf8(field.get(..end)?).ok()
+        field.get(..end)
+    }
+
+    /// The same for people to read.
+    pub(crate) fn text(self, at: usize, len: usize) -> Box<str> {
+        String::from_utf8_lossy(self.name(at, len).unwrap_or_default()).into()
     }
 }

@@ -157,12 +157,8 @@ pub fn all() -> impl Iterator<Item = &'static Extension> {
     files.flat_map(|file| file.iter())
 }
 
-/// Those of a family, and behind them those of every family (`xt_find_match`, `xt_find_target`).
-fn named(role: Role, family: Family, name: &str) -> impl Iterator<Item = &'static Extension> {
-    let of = move |family| {
-        all().filter(move |found| found.role == role && found.name == name && found.is_for(family))
-    };
-    of(Some(family)).chain(of(None))
+fn named(role: Role, name: &str) -> impl Iterator<Item = &'static Extension> {
+    all().filter(move |found| found.role == role && found.name == name)
 }
 
 /// The best revision of an extension that a client may use, where `revision` is one of those there are
@@ -172,12 +168,18 @@ fn named(role: Role, family: Family, name: &str) -> impl Iterator<Item = &'stati
 ///
 /// `ENOENT` where there is no such extension, `EPROTONOSUPPORT` where there is no such revision.
 pub fn best_revision(role: Role, family: Family, name: &str, revision: u8) -> Result<u8> {
-    let mut best = None;
-    for found in named(role, family, name) {
-        best = best.max(Some(found.revision));
+    let (mut best, mut known) = (None, false);
+    for of in [Some(family), None] {
+        if known {
+            // Linux does not look on once it knows the revision.
+            break;
+        }
+        for found in named(role, name).filter(|found| found.is_for(of)) {
+            best = best.max(Some(found.revision));
+            known |= found.revision == revision;
+        }
     }
     let best = best.ok_or(Errno::ENOENT)?;
-    let known = named(role, family, name).any(|found| found.revision == revision);
     if known { Ok(best) } else { Err(Errno::EPROTONOSUPPORT.into()) }
 }
 
@@ -295,10 +297,12 @@ pub fn attach(
     cx: &Decode<'_>,
 ) -> Result<Attached> {
     let family = cx.family();
-    // The verdicts of iptables are verdicts here; these two are none of ours.
     refuse_if(role == Role::Target && matches!(name, "ERROR" | "standard" | ""))?;
-    let extension =
-        named(role, family, name).find(|found| found.revision == revision).ok_or(Errno::ENOENT)?;
+    // One of the family, else one of every family (`xt_find_match`, `xt_find_target`).
+    let find = |of| named(role, name).find(|found| found.revision == revision && found.is_for(of));
+    let extension = find(Some(family)).or_else(|| find(None)).ok_or(Errno::ENOENT)?;
+    // ARP's hooks have other numbers than those that an extension of every family means.
+    let wrong_family = family == Family::Arp && extension.families.is_empty();
     let (protocol, inverted) = match cx.compat {
         Some(compat) => {
             refuse_if(compat.flags & !2 != 0)?;
@@ -318,7 +322,7 @@ pub fn attach(
     let wrong_hook = extension.hooks != Hooks::ALL && hook.0 & !extension.hooks.0 != 0;
     let aligned = bytes.len().next_multiple_of(8) == extension.aligned();
     refuse_if(!aligned || bytes.len() < extension.size)?;
-    refuse_if(wrong_table || wrong_hook || wrong_protocol)?;
+    refuse_if(wrong_family || wrong_table || wrong_hook || wrong_protocol)?;
 
     let mut told = vec![0; extension.aligned()];
     for (to, from) in told.iter_mut().zip(bytes).take(extension.told.min(extension.size)) {

@@ -17,6 +17,7 @@ mod batch;
 mod bogons;
 mod corpus;
 mod dumps;
+mod extensions;
 mod features;
 mod ipt;
 mod lab;

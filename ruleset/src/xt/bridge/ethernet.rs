@@ -21,7 +21,7 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
     let info = of.info;
     let (point, kind) = (info.u8(0), info.bytes::<2>(2));
     let bits = Bits { asked: info.u8(4), inverted: info.u8(5) };
-    refuse_if((bits.asked | bits.inverted) & !3 != 0)?;
+    refuse_if((bits.asked | bits.inverted) & !7 != 0)?;
     Ok(matches(move |cx| {
         let Some([to, from, control]) = cx.peek(cx.data()) else { return false };
         if !bits.is(point == from, ACCESS_POINT) || !bits.is(point == to, ACCESS_POINT) {

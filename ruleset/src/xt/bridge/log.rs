@@ -12,7 +12,7 @@ pub(super) static ALL: &[Extension] = &[
             let level = of.info.u8(0);
             refuse_if(of.info.u32(32) & !0xf != 0 || level >= 8)?;
             end(of.told, 30);
-            let prefix: Box<str> = Info(of.told).text(1, 30).ok_or(Errno::EINVAL)?.into();
+            let prefix = Info(of.told).text(1, 30);
             Ok(does(move |cx| {
                 // It always tells MAC addresses.
                 cx.log(&LogRecord { prefix: &prefix, level, flags: 0x20 });

@@ -1,10 +1,12 @@
 //! `cgroup`: the control group of the socket that a packet comes from. What passes through comes from none.
 
+use nfnetlink::Error;
+
 use super::*;
 
 const HELP: &str = "Matches by the control group of the local socket.";
 const HOOKS: Hooks = Hooks::of([Hook::Input, Hook::Output, Hook::Postrouting]);
-const NO_PATH: &str = "this dataplane has no control groups: a path names none";
+const NO_PATH: &str = "there are no control groups here that a path could name";
 
 pub(super) static ALL: &[Extension] = &[
     Extension {
@@ -47,8 +49,8 @@ pub(super) static ALL: &[Extension] = &[
 fn make(of: &mut Use<'_>) -> Result<Act> {
     let [path, by_class, not_path, not_class] = of.info.bytes(0);
     refuse_if((not_path | not_class) & !1 != 0 || (path != 0) == (by_class != 0))?;
-    if path != 0 {
-        return Err(crate::expr::refused(NO_PATH));
+    if path != 0 && of.info.is_set(4) {
+        return Err(Error::new(Errno::EINVAL).because(NO_PATH));
     }
     Ok(always(Verdict::Break))
 }

@@ -9,7 +9,9 @@ pub(super) static ALL: &[Extension] = &[Extension {
     size: 2,
     make: |of| {
         let (dscp, not) = (of.info.u8(0), of.info.is_set(1));
-        refuse_if(dscp > 0x3f)?;
+        if dscp > 0x3f {
+            return Err(Errno::EDOM.into());
+        }
         Ok(matches(move |cx| tos(cx).is_some_and(|tos| (tos >> 2 == dscp) != not)))
     },
     ..Extension::MATCH

@@ -62,6 +62,7 @@ fn later(of: &mut Use<'_>, third: bool) -> Result<Act> {
 
 impl Limit {
     fn make(&self, of: &mut Use<'_>, name: usize) -> Result<Act> {
+        file_name(of.info, 0, name)?;
         let bits = if of.family == Family::Ipv4 { 32 } else { 128 };
         refuse_if(self.collect == 0 || self.expire == 0)?;
         refuse_if(self.masks.iter().any(|mask| *mask > bits))?;
@@ -75,7 +76,6 @@ impl Limit {
         } else if self.burst == 0 || self.average.wrapping_mul(self.burst) < self.average {
             return Err(Errno::ERANGE.into());
         }
-        file_name(of.info, 0, name)?;
         let over = self.mode & INVERT != 0;
         Ok(matches(move |_| !over))
     }

@@ -125,6 +125,6 @@ pub(super) static REGISTRY: &[&[Extension]] = &[
 /// A name that could be a file's in `/proc` (`xt_check_proc_name`).
 fn file_name(info: Info<'_>, at: usize, len: usize) -> Result<()> {
     refuse_if(!info.is_set(at))?;
-    let name = info.text(at, len).ok_or(Errno::ENAMETOOLONG)?;
-    refuse_if(matches!(name, "." | "..") || name.contains('/'))
+    let name = info.name(at, len).ok_or(Errno::ENAMETOOLONG)?;
+    refuse_if(matches!(name, b"." | b"..") || name.contains(&b'/'))
 }

@@ -25,13 +25,13 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
     let (from, to) = (usize::from(info.u16(0)), usize::from(info.u16(2)));
     let (len, flags) = (usize::from(info.u8(148)), info.u8(149));
     refuse_if(from > to)?;
-    let algorithm = info.text(4, 16).ok_or(Errno::EINVAL)?;
+    let algorithm = info.name(4, 16).ok_or(Errno::EINVAL)?;
     refuse_if(len > LONGEST || flags & !(INVERT | ANY_CASE) != 0)?;
+    refuse_if(len == 0)?;
     // Both find the same; a state machine (fsm) would not be a text.
-    if !matches!(algorithm, "bm" | "kmp") {
+    if !matches!(algorithm, b"bm" | b"kmp") {
         return Err(Errno::ENOENT.into());
     }
-    refuse_if(len == 0)?;
     let text = info.bytes::<LONGEST>(20);
     let any_case = flags & ANY_CASE != 0;
     Ok(matches(move |cx| {

@@ -15,8 +15,8 @@ const BASE: Extension = Extension {
 
 pub(super) static ALL: &[Extension] = &[
     Extension { size: 40, told: 32, make: |of| make(of, NOTRACK, false), ..BASE },
-    Extension { revision: 1, size: 72, told: 64, make: |of| make(of, NOTRACK, true), ..BASE },
-    Extension { revision: 2, size: 72, told: 64, make: |of| make(of, 0x1f, true), ..BASE },
+    Extension { revision: 1, size: 72, told: 32, make: |of| make(of, NOTRACK, true), ..BASE },
+    Extension { revision: 2, size: 72, told: 32, make: |of| make(of, 0x1f, true), ..BASE },
     Extension {
         name: "NOTRACK",
         help: "Has the packet not tracked.",
@@ -43,16 +43,18 @@ fn make(of: &mut Use<'_>, known: u16, has_timeout: bool) -> Result<Act> {
     }
     of.tracked()?;
     if of.info.is_set(12) {
-        let name = of.info.text(12, NAME).ok_or(Errno::ENAMETOOLONG)?;
+        of.info.name(12, NAME).ok_or(Errno::ENAMETOOLONG)?;
+        let name = of.info.text(12, NAME);
         let protocol = u8::try_from(of.protocol).ok().filter(|_| !of.inverted);
-        let known = protocol.is_some_and(|protocol| ct_helper::is_known(name, protocol, of.family));
+        let known =
+            protocol.is_some_and(|protocol| ct_helper::is_known(&name, protocol, of.family));
         if !known {
             return Err(Errno::ENOENT.into());
         }
     }
     if has_timeout && of.info.is_set(TIMEOUT) {
         // Those are made by nfct, which has no server here.
-        of.info.text(TIMEOUT, TIMEOUT_NAME).ok_or(Errno::ENAMETOOLONG)?;
+        of.info.name(TIMEOUT, TIMEOUT_NAME).ok_or(Errno::ENAMETOOLONG)?;
         return Err(Errno::ENOENT.into());
     }
     Ok(always(Verdict::Continue))

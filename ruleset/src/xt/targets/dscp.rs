@@ -11,7 +11,9 @@ pub(super) static ALL: &[Extension] = &[
         size: 1,
         make: |of| {
             let dscp = of.info.u8(0);
-            refuse_if(dscp > 0x3f)?;
+            if dscp > 0x3f {
+                return Err(Errno::EDOM.into());
+            }
             Ok(change(move |tos| tos & 3 | dscp << 2))
         },
         ..Extension::TARGET

@@ -33,6 +33,6 @@ const LABEL: usize = 28;
 fn make(of: &mut Use<'_>) -> Result<Act> {
     let timeout = of.info.u32(0);
     refuse_if(timeout == 0 || timeout >= LONGEST || !of.info.is_set(4))?;
-    refuse_if(of.info.text(4, LABEL).is_none())?;
+    refuse_if(of.info.name(4, LABEL).is_none())?;
     Ok(always(Verdict::Continue))
 }

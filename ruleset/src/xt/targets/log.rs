@@ -9,8 +9,8 @@ pub(super) static ALL: &[Extension] = &[Extension {
     size: 32,
     make: |of| {
         let [level, flags] = of.info.bytes(0);
-        let prefix: Box<str> = of.info.text(2, 30).ok_or(Errno::EINVAL)?.into();
-        refuse_if(level >= 8)?;
+        refuse_if(level >= 8 || of.info.is_set(31))?;
+        let prefix = of.info.text(2, 30);
         Ok(does(move |cx| {
             cx.log(&LogRecord { prefix: &prefix, level, flags: flags.into() });
         }))

@@ -30,6 +30,7 @@ mod tcpoptstrip;
 mod tee;
 mod tproxy;
 mod trace;
+mod verdict;
 
 /// Every target, by file.
 pub(super) static REGISTRY: &[&[Extension]] = &[
@@ -60,4 +61,5 @@ pub(super) static REGISTRY: &[&[Extension]] = &[
     tee::ALL,
     tproxy::ALL,
     trace::ALL,
+    verdict::ALL,
 ];

@@ -78,6 +78,7 @@ fn make(of: &mut Use<'_>, addresses: Option<bool>) -> Result<Act> {
     let flags = of.info.u32(if multi { 4 } else { 0 });
     refuse_if(addresses.is_some_and(|wanted| wanted != (flags & ADDRESSES != 0)))?;
     refuse_if(multi && of.info.u32(0) != 1)?;
+    refuse_if(of.family == Family::Bridge)?;
     of.tracked()?;
     Ok(always(Verdict::Accept))
 }

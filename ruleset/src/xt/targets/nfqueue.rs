@@ -40,6 +40,10 @@ fn make(of: &mut Use<'_>, count: u16, flags: u16, known: u16) -> Result<Act> {
         return Err(Errno::ERANGE.into());
     }
     refuse_if(flags & !known != 0)?;
+    // Frames are not queued.
+    if of.family == Family::Bridge {
+        return Err(Errno::ENOENT.into());
+    }
     let (bypass, hasher) = (flags & BYPASS != 0, RandomState::new());
     Ok(Box::new(move |cx| {
         let more = match count {

@@ -16,7 +16,7 @@ const NAME: usize = 16;
 
 fn make(of: &mut Use<'_>) -> Result<Act> {
     let [interval, log] = of.info.bytes(16);
-    of.info.text(0, NAME).ok_or(Errno::ENAMETOOLONG)?;
+    of.info.name(0, NAME).ok_or(Errno::ENAMETOOLONG)?;
     let interval = interval as i8;
     refuse_if(!(-2..=3).contains(&interval) || log == 0 || log >= 31)?;
     Ok(always(Verdict::Continue))
