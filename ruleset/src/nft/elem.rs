@@ -371,19 +371,16 @@ fn remove(op: &mut Op<'_>, id: SetId, attr: &Attr<'_>, now: u64) -> Result<()> {
     let course = op.batch.courses.entry(id).or_default();
     let mut ask = Ask { now, hidden, loose: false, course };
     let removed = set.remove(key.as_ref().map(Key::bytes), closes, &mut ask);
-    let element = match removed.ok_or(Errno::ENOENT)? {
-        Removed::Kept(element) => {
-            release(op.batch, id, &element);
-            element
-        }
-        Removed::Shared(element) => {
-            op.batch.gone.extend(key.map(|key| (id, key)));
-            if let Some(extra) = element.rest.clone() {
-                op.batch.on_commit.push(Box::new(move || extra.lifetime.end()));
-            }
-            element
-        }
-    };
+    let Removed { kept, shared } = removed.ok_or(Errno::ENOENT)?;
+    if let Some(element) = &kept {
+        release(op.batch, id, element);
+    }
+    let of_packet = || Element { key: key.clone(), end: None, closes: false, rest: shared.clone() };
+    let element = kept.unwrap_or_else(of_packet);
+    if let (Some(extra), Some(key)) = (shared, key) {
+        op.batch.gone.insert((id, key));
+        op.batch.on_commit.push(Box::new(move || extra.lifetime.end()));
+    }
     tell(op, msg::DELSETELEM, id, element);
     Ok(())
 }

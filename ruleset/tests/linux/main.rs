@@ -11,6 +11,7 @@ mod corpora;
 mod packets;
 mod rng;
 mod rules;
+mod sets;
 mod way;
 mod words;
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::bed::Kind;
 use crate::packets::PORTS;
 use crate::rng::Rng;
+use crate::sets;
 use crate::words::{change, condition};
 
 /// A ruleset, in pieces that can be left out.
@@ -177,42 +178,7 @@ fn table(rng: &mut Rng, family: Fam, name: String, kind: Kind) -> Table {
             chains[at].rules.push(rule);
         }
     }
-    Table { family, name, sets: sets(rng, family), chains }
-}
-
-/// Named sets and maps that rules look up.
-fn sets(rng: &mut Rng, family: Fam) -> Vec<String> {
-    let mut sets = vec![
-        format!(
-            "set ports {{ type inet_service; flags interval; elements = {{ 22, 1000-1010, {} }}; }}",
-            rng.one(PORTS)
-        ),
-        "map marks { type inet_service : mark; elements = { 53 : 5, 80 : 8, 443 : 0x443 }; }"
-            .to_owned(),
-    ];
-    if family.v4() {
-        sets.push(
-            "set nets { type ipv4_addr; flags interval; elements = { 10.1.0.0/16, 192.168.5.6, 198.51.100.0-198.51.100.100 }; }"
-                .to_owned(),
-        );
-        sets.push(
-            "set flows { type ipv4_addr . inet_service; flags interval; elements = { 10.1.0.0/16 . 1000-2000, 8.8.8.8 . 53 }; }"
-                .to_owned(),
-        );
-    }
-    if family.v6() {
-        sets.push(
-            "set nets6 { type ipv6_addr; flags interval; elements = { 2001:db8::/112, 2001:db8::1:0 }; }".to_owned(),
-        );
-    }
-    // nft 1.0.6 refuses two ranges that touch.
-    sets.iter()
-        .map(|set| {
-            set.replace("1000-1010, 1000 ", "1000-1010 ")
-                .replace("1000-1010, 1005 ", "1000-1010 ")
-                .replace("22, 1000-1010, 22 ", "22, 1000-1010 ")
-        })
-        .collect()
+    Table { family, name, sets: sets::definitions(rng, family.v4(), family.v6()), chains }
 }
 
 fn rule(rng: &mut Rng, family: Fam, targets: &[String], hook: &str, kind: Kind) -> String {

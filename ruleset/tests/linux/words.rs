@@ -4,6 +4,7 @@ use crate::bed::Kind;
 use crate::packets::{PORTS, V4, V6};
 use crate::rng::Rng;
 use crate::rules::Fam;
+use crate::sets;
 
 fn address4(rng: &mut Rng) -> String {
     let [a, b, c, d] = rng.one(V4);
@@ -31,6 +32,7 @@ pub(crate) fn condition(rng: &mut Rng, family: Fam, hook: &str) -> String {
         87..=90 => raw(rng),
         91..=94 if family.link() => link(rng, not),
         95..=97 => numbers(rng, family),
+        98 | 99 => sets::condition(rng, not, family.v4()),
         _ => ports(rng, not, port),
     }
 }
@@ -345,7 +347,8 @@ pub(crate) fn change(rng: &mut Rng, family: Fam, hook: &str, kind: Kind) -> Stri
             2 => format!("arp daddr ip set 10.0.0.{}", rng.one(&[1, 77])),
             _ => "arp operation set reply".to_owned(),
         },
-        0..=29 => marks(rng, family),
+        0..=21 => marks(rng, family),
+        22..=29 => sets::change(rng, family.v4()),
         30..=34 => format!("meta priority set {}", rng.pick(&["1:2", "none", "0:6"])),
         35..=55 if family.v4() => change4(rng),
         56..=72 if family.v6() => change6(rng),

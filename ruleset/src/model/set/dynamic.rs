@@ -7,7 +7,7 @@
 //! ends ([`Lifetime::end`](super::Lifetime::end)) when it is committed, and a flush gives the set a new part.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ahash::RandomState;
@@ -28,6 +28,12 @@ pub(super) struct Dynamic {
     hasher: RandomState,
     /// Elements in all shards.
     len: AtomicUsize,
+    /// A packet has deleted an element that the control side keeps.
+    ended: AtomicBool,
+    /// Not swept again before this, in nanoseconds since the daemon's start; the control side's alone.
+    rests_until: AtomicU64,
+    /// There are graves, see [`Self::bury`].
+    graves: AtomicBool,
     /// Elements that fit, where the set itself does not say; written when a rule that puts elements in is made.
     limit: AtomicU32,
 }
@@ -43,6 +49,73 @@ impl Dynamic {
 
     pub(super) fn set_limit(&self, limit: u32) {
         self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Notes that a packet has deleted an element that the control side keeps.
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a packet has done so since this was asked last.
+    pub(super) fn take_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) && self.ended.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether there is something to sweep, and time to.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.ended.load(Ordering::Relaxed)
+            || (self.len() > 0 && now >= self.rests_until.load(Ordering::Relaxed))
+    }
+
+    fn made(&self) -> &[Shard] {
+        self.shards.get_or_init(|| {
+            let shard = || Mutex::new(HashMap::with_hasher(RandomState::new()));
+            (0..SHARDS).map(|_| shard()).collect()
+        })
+    }
+
+    /// Notes that a packet has deleted an element that the control side put in and keeps nothing for: what lies here for its key
+    /// is over, and hides it until it is collected. There are never more graves than elements.
+    pub(super) fn bury(&self, key: &[u8]) {
+        self.made();
+        let Some(shard) = self.shard(key) else { return };
+        let mut shard = shard.lock();
+        match shard.get(key) {
+            Some(extra) => extra.lifetime.end(),
+            None => {
+                let grave = Arc::new(Extra::default());
+                grave.lifetime.end();
+                shard.insert(Key::new(key), grave);
+                self.len.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.graves.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an element that nothing is kept for was deleted by a packet.
+    #[inline]
+    pub(super) fn is_buried(&self, key: &[u8], now: u64) -> bool {
+        self.graves.load(Ordering::Relaxed) && self.is_over(key, now)
+    }
+
+    /// Whether what lies here for a key is over.
+    pub(super) fn is_over(&self, key: &[u8], now: u64) -> bool {
+        let over =
+            |shard: &Shard| shard.lock().get(key).is_some_and(|extra| extra.lifetime.is_over(now));
+        self.len() > 0 && self.shard(key).is_some_and(over)
+    }
+
+    /// The graves, which go with this.
+    pub(super) fn take_graves(&self, now: u64) -> Vec<Key> {
+        let mut graves = Vec::new();
+        if self.graves.load(Ordering::Relaxed) && self.graves.swap(false, Ordering::Relaxed) {
+            self.retain(|key, extra| {
+                let over = extra.lifetime.is_over(now);
+                graves.extend(over.then(|| key.clone()));
+                !over
+            });
+        }
+        graves
     }
 
     fn shard(&self, key: &[u8]) -> Option<&Shard> {
@@ -66,10 +139,7 @@ impl Dynamic {
         limit: usize,
         make: impl FnOnce() -> Extra,
     ) -> Option<Arc<Extra>> {
-        self.shards.get_or_init(|| {
-            let shard = || Mutex::new(HashMap::with_hasher(RandomState::new()));
-            (0..SHARDS).map(|_| shard()).collect()
-        });
+        self.made();
         let mut shard = self.shard(key)?.lock();
         if let Some(extra) = shard.get_mut(key) {
             if extra.lifetime.is_over(now) {
@@ -84,8 +154,13 @@ impl Dynamic {
         Some(extra)
     }
 
-    /// Drops all for which `keep` does not hold. True where something went.
-    pub(super) fn retain(&self, mut keep: impl FnMut(&Key, &Extra) -> bool) -> bool {
+    /// Drops what is over and what `keep` does not hold for, then rests for a time that grows with the number of elements.
+    pub(super) fn sweep(&self, now: u64, keep: impl Fn(&Key) -> bool) {
+        self.retain(|key, extra| !extra.lifetime.is_over(now) && keep(key));
+        self.rests_until.store(now + super::pause(self.len()), Ordering::Relaxed);
+    }
+
+    fn retain(&self, mut keep: impl FnMut(&Key, &Extra) -> bool) {
         let mut gone = 0;
         for shard in self.shards.get().into_iter().flatten() {
             let mut shard = shard.lock();
@@ -94,7 +169,6 @@ impl Dynamic {
             gone += before - shard.len();
         }
         self.len.fetch_sub(gone, Ordering::Relaxed);
-        gone > 0
     }
 
     /// All that are not over.

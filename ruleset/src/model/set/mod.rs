@@ -72,6 +72,11 @@ pub struct Set {
     calm_until: u64,
 }
 
+/// Nanoseconds between two looks at so many elements: about a hundredth of the time goes into looking.
+fn pause(elements: usize) -> u64 {
+    1_000_000_000 / 2 + 5_000 * elements as u64
+}
+
 /// What came of putting an element in.
 #[derive(Debug)]
 pub enum Inserted {
@@ -174,7 +179,7 @@ impl Set {
     /// What a packet with this key finds.
     #[inline]
     pub fn find(&self, key: &[u8], now: u64) -> Option<Match<'_>> {
-        if let Some(rest) = self.store.find(key, now) {
+        if let Some(rest) = self.kept(key, now) {
             return Some(Match::of(rest));
         }
         if let Some(extra) = self.dynamic.find(key, now) {
@@ -192,24 +197,33 @@ impl Set {
         now: u64,
         make: impl FnOnce() -> Extra,
     ) -> Option<Match<'_>> {
-        if let Some(rest) = self.store.find(key, now) {
+        if let Some(rest) = self.kept(key, now) {
             return Some(Match::of(rest));
         }
         let limit = (self.size() as usize).saturating_sub(self.store.len());
         self.dynamic.find_or_insert(key, now, limit, make).map(Match::Shared)
     }
 
-    /// Deletes the element of this key, for a rule. False where there is none, or it is one that only the control side can
-    /// delete.
-    pub fn end(&self, key: &[u8], now: u64) -> bool {
-        let kept = self.store.find(key, now).map(|rest| rest.as_ref());
-        match kept {
+    /// What the control side keeps for this key, unless a packet has deleted it.
+    #[inline]
+    fn kept(&self, key: &[u8], now: u64) -> Option<&Rest> {
+        let rest = self.store.find(key, now)?;
+        (rest.is_some() || !self.dynamic.is_buried(key, now)).then_some(rest)
+    }
+
+    /// Deletes the element of this key, for a packet.
+    pub fn end(&self, key: &[u8], now: u64) {
+        match self.kept(key, now) {
             Some(Some(extra)) => {
                 extra.lifetime.end();
-                true
+                self.dynamic.note_end();
             }
-            Some(None) => false,
-            None => self.dynamic.find(key, now).inspect(|extra| extra.lifetime.end()).is_some(),
+            Some(None) => self.dynamic.bury(key),
+            None => {
+                if let Some(extra) = self.dynamic.find(key, now) {
+                    extra.lifetime.end();
+                }
+            }
         }
     }
 
@@ -220,7 +234,7 @@ impl Set {
         }
     }
 
-    /// Whether elements are kept with something even where there is nothing to keep, so that a packet can delete them.
+    /// Whether something is kept for all elements, their lifetime at least, so that a packet can refresh and delete them.
     pub fn keeps_all(&self) -> bool {
         self.flags().has(SetFlags::EVAL | SetFlags::TIMEOUT)
     }
@@ -254,12 +268,24 @@ impl Set {
             return Inserted::Same(Some(extra));
         }
         ask.loose = self.is_anonymous();
+        let rest =
+            if self.unearth(key.bytes(), ask) { Some(rest.unwrap_or_default()) } else { rest };
         let inserted = self.store.insert(key, end, closes, rest, ask);
         match inserted {
             // The batch ends here, and the set with it.
             Inserted::New { .. } if self.is_over_full() => Inserted::Full,
             inserted => inserted,
         }
+    }
+
+    /// Takes out what a packet has deleted. True where what takes its place must have something to it: what lies in the dynamic
+    /// part for the key is over, or will be with the batch, and must not be taken for its grave.
+    fn unearth(&mut self, key: &[u8], ask: &Ask<'_>) -> bool {
+        let Store::Exact(exact) = &mut self.store else { return false };
+        if matches!(exact.find(key, ask.now), Some(None)) && self.dynamic.is_buried(key, ask.now) {
+            exact.remove(key);
+        }
+        ask.hidden || self.dynamic.is_over(key, ask.now)
     }
 
     fn is_over_full(&self) -> bool {
@@ -283,18 +309,13 @@ impl Set {
     ) -> Option<Removed> {
         let Some(key) = key else {
             let rest = self.catchall.take()?;
-            return Some(Removed::Kept(Element { key: None, end: None, closes: false, rest }));
+            let element = Element { key: None, end: None, closes: false, rest };
+            return Some(Removed { kept: Some(element), shared: None });
         };
-        if let Some(element) = self.store.remove(key, closes, ask) {
-            return Some(Removed::Kept(element));
-        }
-        let extra = self.dynamic.find(key, ask.now).filter(|_| !ask.hidden)?;
-        Some(Removed::Shared(Element {
-            key: Some(Key::new(key)),
-            end: None,
-            closes: false,
-            rest: Some(extra),
-        }))
+        self.unearth(key, ask);
+        let kept = self.store.remove(key, closes, ask);
+        let shared = self.dynamic.find(key, ask.now).filter(|_| !ask.hidden);
+        (kept.is_some() || shared.is_some()).then_some(Removed { kept, shared })
     }
 
     /// The element that a request of this key names. `Some(None)` for the end of a range that has none.
@@ -303,7 +324,10 @@ impl Set {
             let rest = self.catchall.clone().filter(|rest| !element::is_over(rest, now))?;
             return Some(Some(Element { key: None, end: None, closes: false, rest }));
         };
-        self.store.get(key, closes, now).or_else(|| {
+        let kept = self.store.get(key, closes, now);
+        let kept = kept
+            .filter(|_| !matches!(self.store, Store::Exact(_)) || self.kept(key, now).is_some());
+        kept.or_else(|| {
             let rest = Some(self.dynamic.find(key, now)?);
             Some(Some(Element { key: Some(Key::new(key)), end: None, closes: false, rest }))
         })
@@ -323,10 +347,17 @@ impl Set {
         let shared = shared.filter(move |element| {
             element.key.as_ref().is_none_or(|key| store.find(key.bytes(), now).is_none())
         });
+        let dynamic = self.dynamic.clone();
+        let kept = self.store.clone().into_elements();
+        let kept = kept.filter(move |element| {
+            let buried = |key: &Key| dynamic.is_buried(key.bytes(), now);
+            element.rest.is_some() || !element.key.as_ref().is_some_and(buried)
+        });
         let catchall = self.catchall.clone();
         let catchall = catchall.map(|rest| Element { key: None, end: None, closes: false, rest });
-        let all = self.store.clone().into_elements().chain(shared).chain(catchall);
-        all.filter(move |element| !element::is_over(&element.rest, now))
+        kept.chain(shared)
+            .chain(catchall)
+            .filter(move |element| !element::is_over(&element.rest, now))
     }
 
     /// Takes all elements out.
@@ -341,27 +372,35 @@ impl Set {
 
     /// Takes out what is over: the elements that the control side had put in, so that what they point at can be let go.
     pub fn collect(&mut self, now: u64) -> Vec<Element> {
-        if self.dynamic.len() > 0 {
+        let graves = self.dynamic.take_graves(now);
+        let buried = graves.iter().filter_map(|key| match &mut self.store {
+            Store::Exact(exact) if matches!(exact.find(key.bytes(), now), Some(None)) => {
+                exact.remove(key.bytes())
+            }
+            _ => None,
+        });
+        let buried: Vec<Element> = buried.collect();
+        let ended = self.dynamic.take_ended();
+        if self.dynamic.is_due(now) {
             let store = &self.store;
-            self.dynamic.retain(|key, extra| {
-                !extra.lifetime.is_over(now) && store.find(key.bytes(), now).is_none()
-            });
+            self.dynamic.sweep(now, |key| store.find(key.bytes(), now).is_none());
         }
-        if now < self.calm_until {
-            return Vec::new();
+        if now < self.calm_until && !ended {
+            return buried;
         }
         let mut over = self.store.collect(now);
+        over.extend(buried);
         if self.catchall.as_ref().is_some_and(|rest| element::is_over(rest, now)) {
             let rest = self.catchall.take().flatten();
             over.push(Element { key: None, end: None, closes: false, rest });
         }
-        self.calm_until = self.soonest();
+        self.calm_until = self.soonest().max(now + pause(self.store.len()));
         over
     }
 
     /// Whether [`Self::collect`] would have something to look for.
     pub fn is_due(&self, now: u64) -> bool {
-        now >= self.calm_until || self.dynamic.len() > 0
+        now >= self.calm_until || self.dynamic.is_due(now)
     }
 
     /// Says that an element may be over from then on.
@@ -384,11 +423,11 @@ impl Set {
     }
 }
 
-/// An element that was taken out.
+/// An element that was taken out. Where a packet put one in just as the control side did, it was there twice.
 #[derive(Debug)]
-pub enum Removed {
-    /// One that the control side had put in: it is out.
-    Kept(Element),
-    /// One that a packet had put in: its lifetime must be ended once the batch is committed.
-    Shared(Element),
+pub struct Removed {
+    /// The one that the control side had put in: it is out.
+    pub kept: Option<Element>,
+    /// The one that a packet had put in: its lifetime must be ended once the batch is committed.
+    pub shared: Option<Arc<Extra>>,
 }
