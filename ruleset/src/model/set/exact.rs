@@ -1,18 +1,13 @@
 //! Elements by their key, each alone.
 
-use imbl::GenericHashMap;
-use imbl::shared_ptr::DefaultSharedPtr;
-
 use super::element::{Element, Rest, is_over};
+use super::table::Table;
 use super::{Inserted, Key};
-
-/// A hash map with a seed of its own, so that nobody outside can aim at one of its buckets.
-pub(super) type KeyMap<V> = GenericHashMap<Key, V, ahash::RandomState, DefaultSharedPtr>;
 
 /// See the module's overview.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exact {
-    elements: KeyMap<Rest>,
+    elements: Table<Rest>,
 }
 
 impl Exact {
@@ -43,7 +38,7 @@ impl Exact {
 
     /// Takes the element of this key out, over or not.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Element> {
-        let (key, rest) = self.elements.remove_with_key(key)?;
+        let (key, rest) = self.elements.remove(key)?;
         Some(element(key, rest))
     }
 
@@ -52,7 +47,7 @@ impl Exact {
     }
 
     pub(super) fn into_elements(self) -> impl Iterator<Item = Element> + Send {
-        self.elements.into_iter().map(|(key, rest)| element(key, rest))
+        self.elements.into_elements().map(|(key, rest)| element(key, rest))
     }
 }
 

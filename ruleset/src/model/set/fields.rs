@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::element::{Element, Rest, is_over};
-use super::exact::KeyMap;
 use super::sorted::Sorted;
+use super::table::Table;
 use super::{Inserted, Key};
 
 /// See the module's overview.
@@ -39,7 +39,7 @@ struct Shape {
     /// Ones for these bits.
     mask: Key,
     /// By those bits of the key, in order of insertion.
-    places: KeyMap<Place>,
+    places: Table<Place>,
 }
 
 /// Elements that have these bits, by number.
@@ -147,12 +147,15 @@ impl Fields {
         self.all.insert(at, span.clone());
         let shapes = Arc::make_mut(&mut self.shapes);
         let n = shapes.iter().position(|shape| shape.mask == mask).unwrap_or_else(|| {
-            shapes.push(Shape { mask, places: KeyMap::default() });
+            shapes.push(Shape { mask, places: Table::default() });
             shapes.len() - 1
         });
         if let Some(shape) = shapes.get_mut(n) {
-            let place = Key::new(&shape.place(span.low.bytes()));
-            Arc::make_mut(shape.places.entry(place).or_default()).push((at, span));
+            let place = shape.place(span.low.bytes());
+            match shape.places.get_mut(&place) {
+                Some(spans) => Arc::make_mut(spans).push((at, span)),
+                None => drop(shape.places.insert(Key::new(&place), Arc::new(vec![(at, span)]))),
+            }
         }
         Inserted::New { replaced: Vec::new() }
     }

@@ -29,6 +29,7 @@ mod ranges;
 mod sorted;
 mod spec;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 

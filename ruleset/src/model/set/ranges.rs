@@ -105,28 +105,34 @@ impl Ranges {
     ) -> Inserted {
         let point = Point::new(key.bytes(), if end { CLOSES } else { OPENS });
         let mut replaced = Vec::new();
-        while let Some(over) = self.over_beside(&point, ask.now) {
-            replaced.extend(self.take(&over));
+        loop {
+            let before = self.points.floor(point.bytes());
+            let after = self.points.above(Some(point.bytes()));
+            // What is over must not be in the way.
+            let over = before.or(after).filter(|(_, rest)| is_over(rest, ask.now));
+            let over = over.or(after.filter(|(_, rest)| is_over(rest, ask.now)));
+            if let Some(over) = over.map(|(point, _)| point.clone()) {
+                replaced.extend(self.take(&over));
+                continue;
+            }
+            if let Some(refused) = self.check(key, &point, end, ask, before, after) {
+                return refused;
+            }
+            self.points.insert(Key::new(point.bytes()), rest);
+            return Inserted::New { replaced };
         }
-        if let Some(refused) = self.check(key, &point, end, ask) {
-            return refused;
-        }
-        self.points.insert(Key::new(point.bytes()), rest);
-        Inserted::New { replaced }
-    }
-
-    /// A point beside this one that is over: it must not be in the way.
-    fn over_beside(&self, point: &Point, now: u64) -> Option<Key> {
-        let (before, after) =
-            (self.points.floor(point.bytes()), self.points.above(Some(point.bytes())));
-        let mut both = [before, after].into_iter().flatten();
-        both.find(|(_, rest)| is_over(rest, now)).map(|(point, _)| point.clone())
     }
 
     /// Whether a point may not be put in, and why (`__nft_rbtree_insert`).
-    fn check(&self, key: &Key, point: &Point, end: bool, ask: &mut Ask<'_>) -> Option<Inserted> {
-        let (before, after) =
-            (self.points.floor(point.bytes()), self.points.above(Some(point.bytes())));
+    fn check(
+        &self,
+        key: &Key,
+        point: &Point,
+        end: bool,
+        ask: &mut Ask<'_>,
+        before: Option<(&Key, &Rest)>,
+        after: Option<(&Key, &Rest)>,
+    ) -> Option<Inserted> {
         let null = end && key.bytes().iter().all(|byte| *byte == 0);
         let course = &mut ask.course.start;
         if null || !end {

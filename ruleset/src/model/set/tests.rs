@@ -193,7 +193,7 @@ proptest! {
         };
         for (what, a, b, c, len) in steps {
             // Few values, so that they meet.
-            let (a, width) = (a % 64 + if a % 3 == 0 { 0x700 } else { 0 }, (b % 40) * u16::from(b % 2));
+            let (a, width) = (a % 64 + if a % 3 == 0 { 0x700 } else { 0 }, (b % 40) * (b % 2));
             let (low, high) = (key(a, c), key(a + width, c + len));
             let first = naive.iter().position(|span| holds(span, &low));
             match what {
@@ -268,4 +268,72 @@ fn workers_that_meet_put_in_one_element() {
         }
     });
     assert_eq!((set.len(), set.elements(1).count()), (1000, 1000), "never more than fit");
+}
+
+/// What a large set costs; `cargo test --release -p ruleset --lib large_sets -- --ignored --nocapture` prints it.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods, reason = "it measures")]
+fn large_sets() {
+    fn memory() -> usize {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+        status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+    let ranges = SetFlags::INTERVAL;
+    let fields = SetFlags::INTERVAL | SetFlags::CONCAT;
+    let kinds: [(&str, Layout, u32, u8, &[u8]); 3] = [
+        ("exact", Layout::Growing, 0, 4, &[]),
+        ("ranges", Layout::Ranges, ranges, 4, &[]),
+        ("fields", Layout::Fields, fields, 8, &[4, 2]),
+    ];
+    for (name, layout, flags, key_len, lens) in kinds {
+        let mut set = set(layout, flags, key_len, lens, u32::MAX);
+        let key = |n: u32| {
+            let mut key = n.wrapping_mul(8).to_be_bytes().to_vec();
+            key.resize(usize::from(key_len), 0);
+            key
+        };
+        let put = |set: &mut Set, n: u32| {
+            let low = key(n);
+            let end = (layout == Layout::Fields).then(|| {
+                let mut high = low.clone();
+                (high[3], high[5]) = (high[3] | 7, 80);
+                high
+            });
+            let inserted = insert(set, element(&low, end.as_deref(), false, None), 1);
+            assert!(matches!(inserted, Inserted::New { .. }), "{inserted:?}");
+            if layout == Layout::Ranges {
+                insert(set, element(&(n * 8 + 4).to_be_bytes(), None, true, None), 1);
+            }
+        };
+        let before = memory();
+        let start = std::time::Instant::now();
+        (1..=1_000_000).for_each(|n| put(&mut set, n));
+        let filled = start.elapsed();
+        let bytes = memory().saturating_sub(before) / 1_000_000;
+        let start = std::time::Instant::now();
+        for n in 0..1000 {
+            let snapshot = set.clone();
+            put(&mut set, 2_000_000 + n);
+            drop(snapshot);
+        }
+        let one = start.elapsed() / 1000;
+        let snapshot = set.clone();
+        let start = std::time::Instant::now();
+        (0..100_000).for_each(|n| put(&mut set, 3_000_000 + n * 7));
+        let batch = start.elapsed();
+        drop(snapshot);
+        let keys: Vec<Vec<u8>> =
+            (0..1_000_000u32).map(|n| key(n.wrapping_mul(2_654_435_761) % 2_000_000)).collect();
+        let start = std::time::Instant::now();
+        let hits = keys.iter().filter(|key| found(&set, key, 1)).count();
+        let lookup = start.elapsed() / 1_000_000;
+        let start = std::time::Instant::now();
+        let listed = set.elements(1).count();
+        println!(
+            "{name}: 1,000,000 in {filled:?}, {bytes} bytes each; one more {one:?}; 100,000 more {batch:?}; \
+             a lookup {lookup:?} ({hits} hits); {listed} listed in {:?}",
+            start.elapsed()
+        );
+    }
 }
