@@ -249,15 +249,19 @@ impl Expr for Inner {
             let payload = matches!(self.what, What::Payload { .. });
             out.str(EXPR_NAME, if payload { "payload" } else { "meta" });
             out.nest(EXPR_DATA, |out| {
-                self.dreg.put(1, out);
+                // In the order in which these expressions alone are written.
                 match self.what {
                     What::Payload { base, offset, len } => {
+                        self.dreg.put(1, out);
                         base.put(2, out);
                         Small(offset).put(3, out);
                         Small(len).put(4, out);
                     }
                     What::Protocol => meta::Key::Protocol.put(2, out),
                     What::L4Proto => meta::Key::L4Proto.put(2, out),
+                }
+                if !payload {
+                    self.dreg.put(1, out);
                 }
             });
         });

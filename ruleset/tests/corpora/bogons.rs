@@ -15,6 +15,7 @@ const BEFORE: &str = "table inet kept {
 fn bogons_harm_nobody() {
     let Some(lab) = Lab::new(&[]) else { return };
     let (mut same, mut all) = (0, 0);
+    let missing = lab.missing();
     let before = lab.file("before", BEFORE.as_bytes());
     for row in corpus::rows("nft_bogons.jsonl") {
         let id = text(&row, "id");
@@ -36,7 +37,9 @@ fn bogons_harm_nobody() {
         });
         assert!(lab.alive(), "the engine died of {id}");
         all += 1;
-        if kernel == ours {
+        // A kernel without flowtables refuses what would else be no bogon.
+        let beyond = kernel.0 != 0 && missing.iter().any(|word| text(&row, "text").contains(word));
+        if kernel == ours || beyond {
             same += 1;
         } else {
             eprintln!("{id}: kernel {kernel:?}\n  ours {ours:?}");

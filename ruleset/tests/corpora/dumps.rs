@@ -10,8 +10,8 @@ use crate::tally::{Outcome, Tally, listing, words};
 #[test]
 fn dumps_are_listed_as_the_kernel_lists_them() {
     let Some(lab) = corpus::folder().and_then(|_| Lab::new(&corpus::devices())) else { return };
-    let flowtables = lab.has_flowtables();
-    let beyond = |row: &Value| !flowtables && row.to_string().contains("flowtable");
+    let missing = lab.missing();
+    let beyond = |row: &Value| missing.iter().any(|word| row.to_string().contains(word));
     let mut tally = Tally::new("nft_dumps.jsonl, text");
     for row in corpus::rows("nft_dumps.jsonl") {
         let file = lab.file("dump", text(&row, "nft").as_bytes());
@@ -28,8 +28,8 @@ fn dumps_are_listed_as_the_kernel_lists_them() {
 #[test]
 fn json_dumps_are_listed_as_the_kernel_lists_them() {
     let Some(lab) = corpus::folder().and_then(|_| Lab::new(&corpus::devices())) else { return };
-    let flowtables = lab.has_flowtables();
-    let beyond = |row: &Value| !flowtables && row.to_string().contains("flowtable");
+    let missing = lab.missing();
+    let beyond = |row: &Value| missing.iter().any(|word| row.to_string().contains(word));
     let mut tally = Tally::new("nft_dumps.jsonl, JSON");
     for row in corpus::rows("nft_dumps.jsonl") {
         if row["json"].is_null() {

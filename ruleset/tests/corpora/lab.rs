@@ -192,12 +192,16 @@ impl Lab {
         self.nft(side, &["-f", path.to_str().unwrap()])
     }
 
-    /// Whether the kernel knows of flowtables; some are built without.
-    pub(crate) fn has_flowtables(&self) -> bool {
-        let add =
-            "add table ip f; add flowtable ip f f { hook ingress priority 0; devices = { lo }; }";
-        let done = self.nft(Side::Kernel, &["-c", add]);
-        done.ok()
+    /// Words of nft that mean something which this kernel was built without.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let tries = [
+            ("flowtable", "add flowtable ip f f { hook ingress priority 0; devices = { lo }; }"),
+            ("queue", "add chain ip f c; add rule ip f c queue"),
+        ];
+        let works = |try_it: &str| {
+            self.nft(Side::Kernel, &["-c", &format!("add table ip f; {try_it}")]).ok()
+        };
+        tries.into_iter().filter(|(_, try_it)| !works(try_it)).map(|(word, _)| word).collect()
     }
 
     /// Removes all rules.

@@ -112,7 +112,7 @@ impl Tally {
         }
         if self.beyond > 0 {
             text += &format!(
-                "; {} more that only we take, for this kernel has no flowtables",
+                "; {} more that only we take, for this kernel was built without",
                 self.beyond
             );
         }
@@ -204,13 +204,7 @@ pub(crate) mod listing {
         }
         let is_table = line.starts_with("table ") || line.starts_with("add table ");
         let line = if is_table { line.split(" # handle").next().unwrap_or_default() } else { line };
-        let mut parts = line.split(" expires ");
-        let mut text = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            text += " expires SOME";
-            text += &part[part.find([' ', ',']).unwrap_or(part.len())..];
-        }
-        text
+        without_time(&without_time(line, " expires "), "last used ")
     }
 
     /// Events in JSON, one to the line.
@@ -227,6 +221,17 @@ pub(crate) mod listing {
             format!("{event}\n")
         };
         events.lines().map(event).collect()
+    }
+
+    fn without_time(line: &str, before: &str) -> String {
+        let mut parts = line.split(before);
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            text += before;
+            text += "SOME";
+            text += &part[part.find([' ', ',']).unwrap_or(part.len())..];
+        }
+        text
     }
 
     pub(crate) fn text(listing: &str) -> String {
@@ -258,6 +263,9 @@ pub(crate) mod listing {
         match value {
             Value::Object(map) => {
                 for (key, value) in map {
+                    if let ("last", Some(used)) = (key.as_str(), value.get_mut("used")) {
+                        *used = Value::Null;
+                    }
                     if key == "expires" {
                         *value = Value::Null;
                     }

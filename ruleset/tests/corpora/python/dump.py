@@ -2,7 +2,7 @@
 front.
 
 What is nobody's to compare is left out: handles of tables (which tell how many there were before), the numbers of chains
-without a name, what the kernel calls its kinds of sets, the time that is left, and the order of elements in a hash.
+without a name, what the kernel calls its kinds of sets, times that run, and the order of elements in a hash.
 """
 
 import os
@@ -24,7 +24,9 @@ def dump(command, *attrs, family=0):
 
 
 def show(table, *parts):
-    print(table[:-1].decode(), re.sub(r"5f5f636861696e(3\d)+00", "__chain", " ".join(map(str, parts))))
+    line = re.sub(r"5f5f636861696e(3\d)+00", "__chain", " ".join(map(str, parts)))
+    line = re.sub(r"(1=6c61737400 2=\{1=0+1 2=)[0-9a-f]+", r"\1", line)
+    print(table[:-1].decode(), line)
 
 
 sets = []
