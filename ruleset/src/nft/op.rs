@@ -9,7 +9,7 @@ use crate::family::Family;
 use crate::ids::{ChainId, Handle};
 use crate::model::{Chain, State, Table};
 
-use super::{Batch, GROUP, Host, SUBSYSTEM};
+use super::{Batch, GROUP, Host, SUBSYSTEM, msg};
 
 /// Bytes of a table's, chain's, set's or object's name (`NFT_NAME_MAXLEN` with its NUL).
 pub(crate) const NAME_LEN: usize = 255;
@@ -85,12 +85,14 @@ impl<'a> Op<'a> {
         if !self.is_heard() {
             return;
         }
+        // Events of elements say no number, as the kernel's.
+        let of_element = matches!(command, msg::NEWSETELEM | msg::DELSETELEM);
         self.batch.told.push(Told {
             header: Header {
                 len: 0,
                 kind: kind(command),
                 flags,
-                seq: self.message.header.seq,
+                seq: if of_element { 0 } else { self.message.header.seq },
                 pid: self.client.port_id,
             },
             family,
