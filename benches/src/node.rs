@@ -39,6 +39,8 @@ pub fn two_ports() -> Rib {
             mac,
             mtu: 1500,
             up: true,
+            group: 0,
+            kind: String::new(),
         };
         rib.apply(Change::Iface(iface));
         for v6 in [false, true] {
@@ -79,6 +81,8 @@ pub fn loopback(mac: [u8; 6]) -> Rib {
         mac,
         mtu: 1500,
         up: true,
+        group: 0,
+        kind: String::new(),
     }));
     rib.apply(Change::Address {
         iface: RX,

@@ -5,11 +5,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::queue::ArrayQueue;
 use packet::PortIndex;
+use ruleset::ids::WorkerId;
+use ruleset::program::Program;
 
+use crate::notes::Note;
 use crate::rib::IfIndex;
 use crate::stats::WorkerStats;
 use crate::tables::Tables;
@@ -20,11 +26,16 @@ pub const MESSAGES_PER_TURN: usize = 4;
 /// Frames that wait between a worker and the twin thread, each way.
 pub const TWIN_QUEUE: usize = 512;
 
+/// Notes of a worker (`log`, `meta nftrace`) that wait to be told.
+const NOTES: usize = 1024;
+
 /// What the control side tells a worker.
 #[derive(Debug)]
 pub enum ToWorker {
     /// Use these tables from now on.
     Adopt(Arc<Tables>),
+    /// Run these rules from now on.
+    Program(Arc<Program>, Arrival),
     /// Send at most this many ICMP errors per second.
     IcmpRate(u32),
 }
@@ -41,6 +52,54 @@ pub enum FromWorker {
     },
     /// Tables that the worker used until now. The control side drops them, so that no worker ever frees a large table.
     Retired(Arc<Tables>),
+    /// Rules that it ran until now, likewise.
+    RetiredProgram(Arc<Program>),
+}
+
+/// Who waits until all workers have taken something up, and how many have not yet.
+#[derive(Debug)]
+struct Gate {
+    missing: AtomicUsize,
+    waits: Thread,
+}
+
+/// Dropped when one worker has taken something up, or never will: it is gone, and its messages with it.
+#[derive(Debug)]
+pub struct Arrival(Arc<Gate>);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        if self.0.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.waits.unpark();
+        }
+    }
+}
+
+/// Waits for [`Arrival`]s. Made and used by one thread.
+#[derive(Debug)]
+pub struct Arrivals(Arc<Gate>);
+
+impl Arrivals {
+    /// The calling thread waits for `n` arrivals.
+    pub fn new(n: usize) -> (Self, impl Iterator<Item = Arrival>) {
+        let missing = AtomicUsize::new(n);
+        let gate = Arc::new(Gate { missing, waits: std::thread::current() });
+        let arrivals = (0..n).map({
+            let gate = gate.clone();
+            move |_| Arrival(gate.clone())
+        });
+        (Self(gate), arrivals)
+    }
+
+    /// Waits until all have arrived; false when `patience` ends before.
+    pub fn wait(&self, patience: Duration) -> bool {
+        let start = Instant::now();
+        while self.0.missing.load(Ordering::Acquire) > 0 {
+            let Some(left) = patience.checked_sub(start.elapsed()) else { return false };
+            std::thread::park_timeout(left);
+        }
+        true
+    }
 }
 
 /// Wakes the twin thread. Called at most once a turn, after frames were queued for it.
@@ -52,8 +111,13 @@ pub trait Wake: Send + Sync {
 /// A queue of frames with the port that they came by or leave by.
 pub type FrameQueue<F> = Arc<ArrayQueue<(PortIndex, F)>>;
 
+/// Nanoseconds since 1970 at the tick 0; the control side keeps it true, workers read it.
+pub type WallClock = Arc<AtomicU64>;
+
 /// The worker's ends.
 pub struct WorkerLink<F> {
+    /// Its number.
+    pub worker: WorkerId,
     /// Messages from the control side.
     pub control: Receiver<ToWorker>,
     /// Messages to the control side.
@@ -62,6 +126,10 @@ pub struct WorkerLink<F> {
     pub to_twin: FrameQueue<F>,
     /// Frames that the kernel sent. The twin thread pushes, the worker pops.
     pub from_twin: FrameQueue<F>,
+    /// What rules have to tell of packets.
+    pub notes: Sender<Note>,
+    /// The time of day.
+    pub wall: WallClock,
     /// Wakes the twin thread.
     pub twin: Arc<dyn Wake>,
     /// The worker's counters.
@@ -78,26 +146,47 @@ pub struct WorkerHandle<F> {
     pub to_twin: FrameQueue<F>,
     /// Frames that the kernel sent.
     pub from_twin: FrameQueue<F>,
+    /// What rules have to tell of packets.
+    pub notes: Receiver<Note>,
+    /// The time of day, to set.
+    pub wall: WallClock,
     /// The worker's counters.
     pub stats: Arc<WorkerStats>,
 }
 
 /// Makes the two ends for one worker over `ports` ports.
-pub fn link<F>(ports: usize, twin: Arc<dyn Wake>) -> (WorkerLink<F>, WorkerHandle<F>) {
+pub fn link<F>(
+    worker: WorkerId,
+    ports: usize,
+    twin: Arc<dyn Wake>,
+) -> (WorkerLink<F>, WorkerHandle<F>) {
     let (control_tx, control_rx) = bounded(64);
     let (up_tx, up_rx) = bounded(1024);
+    let (notes_tx, notes_rx) = bounded(NOTES);
     let to_twin = Arc::new(ArrayQueue::new(TWIN_QUEUE));
     let from_twin = Arc::new(ArrayQueue::new(TWIN_QUEUE));
     let stats = Arc::new(WorkerStats::new(ports));
+    let wall = WallClock::default();
     (
         WorkerLink {
+            worker,
             control: control_rx,
             up: up_tx,
             to_twin: to_twin.clone(),
             from_twin: from_twin.clone(),
+            notes: notes_tx,
+            wall: wall.clone(),
             twin,
             stats: stats.clone(),
         },
-        WorkerHandle { control: control_tx, up: up_rx, to_twin, from_twin, stats },
+        WorkerHandle {
+            control: control_tx,
+            up: up_rx,
+            to_twin,
+            from_twin,
+            notes: notes_rx,
+            wall,
+            stats,
+        },
     )
 }

@@ -28,6 +28,13 @@ pub struct Error {
     parameter: u32,
 }
 
+impl Error {
+    /// Destination unreachable with this code, of the family's own.
+    pub fn unreachable(family: L3, code: u8) -> Self {
+        Self { kind: if family == L3::Ipv4 { 3 } else { 1 }, code, parameter: 0 }
+    }
+}
+
 /// The error that answers a packet refused for `reason`; `None` where the sender hears nothing.
 pub fn answer(reason: DropReason, family: L3, mtu: u32) -> Option<Error> {
     let (v4, v6) = match reason {
@@ -69,30 +76,57 @@ pub fn may_answer<F: Frame>(packet: &Packet, frame: &F) -> bool {
     !(to_many || from_nobody || is_error)
 }
 
+/// How an error looks beside what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// IPv4's TOS; `None` for the packet's own bits under "internetwork control" precedence, as Linux answers.
+    tos: Option<u8>,
+    /// The byte with IPv4's flags.
+    flags: u8,
+    /// IPv4's identification.
+    id: u16,
+    /// Bytes of the packet that are quoted, at most: of IPv4, of IPv6.
+    quote: [usize; 2],
+}
+
+impl Look {
+    /// As the node's own errors look (`icmp_send`), with this identification.
+    pub fn routed(id: u16) -> Self {
+        Self { tos: None, flags: 0, id, quote: [LONGEST4 - 28, LONGEST6 - 48] }
+    }
+
+    /// As errors look that are sent from beneath the routing (`nf_reject_skb_v4_unreach`).
+    pub const fn bridged() -> Self {
+        Self { tos: Some(0), flags: 0x40, id: 0, quote: [536, 1220] }
+    }
+}
+
 /// The whole IP packet of the error `error` about `packet`, sent from `source`; `None` when families do not match.
 pub fn build<F: Frame>(
     packet: &Packet,
     frame: &F,
     error: Error,
     source: IpAddr,
-    id: u16,
+    look: Look,
 ) -> Option<ArrayVec<u8, LONGEST6>> {
     let quoted = packet.ip_len() as usize;
+    let [quote4, quote6] = look.quote;
     let mut bytes = ArrayVec::<u8, LONGEST6>::new();
-    let (header, longest) = match (source, packet.src()) {
+    let (header, quote) = match (source, packet.src()) {
         (IpAddr::V4(source), IpAddr::V4(to)) => {
-            let quote = quoted.min(LONGEST4 - 28);
-            bytes.extend(header4(source, to, (28 + quote) as u16, packet.layers.tos, id));
-            (20, LONGEST4)
+            let quote = quoted.min(quote4);
+            let tos = look.tos.unwrap_or((packet.layers.tos & 0x1e) | 0xc0);
+            let len = (28 + quote) as u16;
+            bytes.extend(header4(source, to, len, 1, [tos, look.flags], look.id));
+            (20, quote)
         }
         (IpAddr::V6(source), IpAddr::V6(to)) => {
-            let quote = quoted.min(LONGEST6 - 48);
-            bytes.extend(header6(source, to, (8 + quote) as u16));
-            (40, LONGEST6)
+            let quote = quoted.min(quote6);
+            bytes.extend(header6(source, to, (8 + quote) as u16, 58));
+            (40, quote)
         }
         _ => return None,
     };
-    let quote = quoted.min(longest - header - 8);
     bytes.extend([error.kind, error.code, 0, 0]);
     bytes.extend(error.parameter.to_be_bytes());
     let start = bytes.len();
@@ -111,25 +145,38 @@ pub fn build<F: Frame>(
     Some(bytes)
 }
 
-fn header4(from: Ipv4Addr, to: Ipv4Addr, len: u16, tos: u8, id: u16) -> [u8; 20] {
+/// An IPv4 header of this node's: `len` bytes in all, `tos` and the flags' byte as given.
+pub(crate) fn header4(
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    len: u16,
+    protocol: u8,
+    [tos, flags]: [u8; 2],
+    id: u16,
+) -> [u8; 20] {
     let [len_hi, len_lo] = len.to_be_bytes();
     let [id_hi, id_lo] = id.to_be_bytes();
-    // Linux answers with the packet's own TOS bits under "internetwork control" precedence.
-    let tos = (tos & 0x1e) | 0xc0;
     let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (from.octets(), to.octets());
     let mut header = [
-        0x45, tos, len_hi, len_lo, id_hi, id_lo, 0, 0, TTL, 1, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3,
+        0x45, tos, len_hi, len_lo, id_hi, id_lo, flags, 0, TTL, protocol, 0, 0, s0, s1, s2, s3, d0,
+        d1, d2, d3,
     ];
     let [hi, lo] = checksum::of(&header).to_be_bytes();
     (header[10], header[11]) = (hi, lo);
     header
 }
 
-fn header6(from: Ipv6Addr, to: Ipv6Addr, payload: u16) -> ArrayVec<u8, 40> {
+/// An IPv6 header of this node's, with so many bytes behind it.
+pub(crate) fn header6(
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    payload: u16,
+    protocol: u8,
+) -> ArrayVec<u8, 40> {
     let mut header = ArrayVec::new();
     header.extend([0x60, 0, 0, 0]);
     header.extend(payload.to_be_bytes());
-    header.extend([58, TTL]);
+    header.extend([protocol, TTL]);
     header.extend(from.octets());
     header.extend(to.octets());
     header

@@ -6,8 +6,10 @@
 pub mod control;
 pub mod fib;
 pub mod fragment;
+mod hooks;
 pub mod icmp;
 pub mod neigh;
+pub mod notes;
 pub mod pipeline;
 pub mod rewrite;
 pub mod rib;

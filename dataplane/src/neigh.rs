@@ -1,8 +1,9 @@
 //! Packets that wait for their next hop's address, and what is asked of the kernel about neighbours.
 //!
 //! The kernel resolves neighbours; a worker asks it (at most once a second and neighbour) and keeps a few packets
-//! meanwhile. When new tables know the station the packets go through the pipeline again; when it failed, or
-//! after [`PATIENCE`], they end as [`DropReason::NeighbourFailed`](packet::DropReason).
+//! meanwhile. A packet that waits has been routed and has passed all rules but those of the device that it leaves by. When
+//! new tables know the station it goes there; when that failed, or after [`PATIENCE`], it ends as
+//! [`DropReason::NeighbourFailed`](packet::DropReason).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use arrayvec::ArrayVec;
-use packet::PortIndex;
 
+use crate::pipeline::Packet;
 use crate::rib::IfIndex;
+use crate::tables::Tables;
 use crate::time::Tick;
 
 /// How many packets wait for one neighbour.
@@ -24,13 +26,37 @@ pub const PATIENCE: Duration = Duration::from_millis(3_500);
 /// The kernel is asked about one neighbour this often at most.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A packet that waits.
+/// A packet that waits: its hop is taken, its layer-2 header is still the old one, if it has one.
 #[derive(Debug)]
-pub enum Waiter<F> {
-    /// Received on this port, not yet touched.
-    Received(PortIndex, F),
-    /// This node's own, for this destination; it begins with its IP header.
-    Own(IpAddr, F),
+pub struct Waiter<F> {
+    packet: Packet,
+    /// The interface of `packet` by the kernel's index, which stays when tables change.
+    iface: Option<IfIndex>,
+    /// The largest packet that its way takes, in bytes.
+    mtu: u32,
+    frame: F,
+}
+
+impl<F> Waiter<F> {
+    /// A packet that waits, under these tables.
+    pub fn new(tables: &Tables, packet: Packet, mtu: u32, frame: F) -> Self {
+        let iface = tables.iface(packet.iface).map(|entry| entry.iface.index);
+        Self { packet, iface, mtu, frame }
+    }
+
+    /// The frame, its packet and its MTU, under the tables that are there now.
+    pub fn into_parts(self, tables: &Tables) -> (F, Packet, u32) {
+        let Self { mut packet, iface, mtu, frame } = self;
+        if let Some(slot) = iface.and_then(|index| tables.iface_by_index(index)) {
+            packet.iface = slot;
+        }
+        (frame, packet, mtu)
+    }
+
+    /// The frame and its packet as it was.
+    pub fn into_frame(self) -> (F, Packet) {
+        (self.frame, self.packet)
+    }
 }
 
 /// A neighbour on an interface.
@@ -100,13 +126,13 @@ impl<F> Waiting<F> {
         self.should_ask(key, now).then_some(key)
     }
 
-    /// Takes out the packets of one neighbour for which `ready` says yes; `None` when there is no such neighbour.
+    /// Takes out one neighbour, with its packets, for which `ready` says yes; `None` when there is no such neighbour.
     pub fn take(
         &mut self,
         mut ready: impl FnMut(&Key) -> bool,
-    ) -> Option<ArrayVec<Waiter<F>, PACKETS>> {
+    ) -> Option<(Key, ArrayVec<Waiter<F>, PACKETS>)> {
         let key = *self.entries.keys().find(|key| ready(key))?;
-        self.remove(&key)
+        Some((key, self.remove(&key)?))
     }
 
     /// Takes out the packets of one neighbour that have waited long enough at `now`.
@@ -140,7 +166,13 @@ impl<F> Default for Waiting<F> {
 
 #[cfg(test)]
 mod tests {
+    use packet::PortIndex;
+
     use super::*;
+
+    fn waiter<F>(frame: F) -> Waiter<F> {
+        Waiter { packet: Packet::empty(PortIndex(0)), iface: None, mtu: 1500, frame }
+    }
 
     fn key(last: u8) -> Key {
         (IfIndex(1), IpAddr::from([10, 0, 0, last]))
@@ -150,32 +182,26 @@ mod tests {
     fn queues_are_bounded_and_nothing_is_lost() {
         let mut waiting = Waiting::new();
         for n in 0..PACKETS {
-            assert!(waiting.push(key(1), Waiter::Received(PortIndex(0), n), Tick(0)).is_ok());
+            assert!(waiting.push(key(1), waiter(n), Tick(0)).is_ok());
         }
-        assert!(matches!(
-            waiting.push(key(1), Waiter::Received(PortIndex(0), 99), Tick(0)),
-            Err(Waiter::Received(_, 99))
-        ));
+        assert!(matches!(waiting.push(key(1), waiter(99), Tick(0)), Err(Waiter { frame: 99, .. })));
         assert_eq!(waiting.len(), PACKETS);
         assert!(waiting.take(|known| *known == key(2)).is_none());
         assert_eq!(
-            waiting.take(|known| *known == key(1)).map(|waiters| waiters.len()),
+            waiting.take(|known| *known == key(1)).map(|(_, waiters)| waiters.len()),
             Some(PACKETS)
         );
         assert!(waiting.is_empty());
         for n in 0..=NEIGHBOURS {
             let key = (IfIndex(1), IpAddr::from((n as u32).to_be_bytes()));
-            assert_eq!(
-                waiting.push(key, Waiter::Received(PortIndex(0), n), Tick(0)).is_ok(),
-                n < NEIGHBOURS
-            );
+            assert_eq!(waiting.push(key, waiter(n), Tick(0)).is_ok(), n < NEIGHBOURS);
         }
     }
 
     #[test]
     fn patience_ends() {
         let mut waiting = Waiting::new();
-        waiting.push(key(1), Waiter::Own(key(1).1, ()), Tick(5)).unwrap();
+        waiting.push(key(1), waiter(()), Tick(5)).unwrap();
         assert!(waiting.take_expired(Tick(PATIENCE.as_nanos() as u64)).is_none());
         assert!(waiting.take_expired(Tick(PATIENCE.as_nanos() as u64 + 5)).is_some());
     }
@@ -186,7 +212,7 @@ mod tests {
         // Asked for a packet that went its way; the neighbour was forgotten, and another packet came.
         assert!(waiting.should_ask(key(1), Tick(0)));
         assert!(!waiting.should_ask(key(1), Tick(500_000_000)));
-        waiting.push(key(1), Waiter::Received(PortIndex(0), 1), Tick(500_000_000)).unwrap();
+        waiting.push(key(1), waiter(1), Tick(500_000_000)).unwrap();
         assert_eq!(waiting.next_to_ask(Tick(900_000_000)), None);
         assert_eq!(waiting.next_to_ask(Tick(1_000_000_000)), Some(key(1)));
         assert_eq!(waiting.next_to_ask(Tick(1_000_000_001)), None);

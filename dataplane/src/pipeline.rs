@@ -3,12 +3,19 @@
 //! A burst comes in from one port. Pass one parses every packet, decides what needs no route, and looks all the
 //! destinations up together; pass two decides, rewrites and queues for transmission, packet by packet. Nothing here
 //! allocates, logs, locks or makes a system call.
+//!
+//! Where rules are hooked in, packets pass them here as they do in Linux (docs/rules.md): ingress and prerouting in pass one,
+//! input, or forward and postrouting, in pass two, egress in [`Local::emit`]. Where none are, that costs a look at a flag.
 
 use std::net::IpAddr;
 
 use packet::{BURST, Burst, DropReason, Frame, L2Kind, L3, Layers, PacketIo, PortIndex, layers};
+use ruleset::packet::Meta;
+use ruleset::program::Program;
 
 use crate::fib::NO_ROUTE;
+use crate::hooks;
+use crate::neigh::Waiter;
 use crate::tables::{
     Adjacency, Hop, IfaceSlot, L2Header, Path, PortEntry, PortMode, Resolution, Tables,
 };
@@ -16,29 +23,54 @@ use crate::time::Tick;
 use crate::worker::Local;
 use crate::{fragment, rewrite};
 
-/// A received packet on its way: what the parse found, and where it came in.
+/// What a worker decides by: snapshots that do not change while a burst goes through.
+#[derive(Clone, Copy)]
+pub struct View<'t> {
+    /// Ports, interfaces, routes, neighbours.
+    pub tables: &'t Tables,
+    /// Rules.
+    pub program: &'t Program,
+}
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was received by a port.
+    Received,
+    /// The kernel sent it on a twin.
+    Kernel,
+    /// This node made it: an answer to a packet, or a copy of one.
+    Own,
+}
+
+/// A packet on its way: what the parse found, where it came in, and what travels with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
     /// What the parse found.
     pub layers: Layers,
-    /// The port that it came by.
+    /// The port that it came by, or, for what this node sends, leaves by: its drops are counted there.
     pub port: PortIndex,
-    /// The interface that it came by.
+    /// The interface that it came by; for what this node sends, that it leaves by.
     pub iface: IfaceSlot,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its hop is taken: TTL or hop limit are lower by one already, or need not be.
+    pub hopped: bool,
+    /// Marks and what else rules give it.
+    pub meta: Meta,
 }
 
 impl Packet {
-    /// The packet in a frame that was received before, as it would be admitted now; `None` if it would not be.
-    pub(crate) fn of<F: Frame>(tables: &Tables, port: PortIndex, frame: &F) -> Option<Self> {
-        let mut packet = Self::empty(port);
-        match admit(tables, tables.port(port)?, frame, &mut packet) {
-            Step::Route => Some(packet),
-            Step::Twin | Step::Drop(_) => None,
+    /// A packet of which nothing is known yet.
+    pub const fn empty(port: PortIndex) -> Self {
+        Self {
+            layers: Layers::NONE,
+            port,
+            iface: IfaceSlot(0),
+            origin: Origin::Received,
+            hopped: false,
+            meta: Meta::NONE,
         }
-    }
-
-    fn empty(port: PortIndex) -> Self {
-        Self { layers: Layers::default(), port, iface: IfaceSlot(0) }
     }
 
     /// The source address.
@@ -71,7 +103,7 @@ fn address(bytes: &[u8; 16], family: L3) -> IpAddr {
 
 /// What pass one says of a frame.
 #[derive(Clone, Copy)]
-enum Step {
+pub(crate) enum Step {
     /// It needs a route.
     Route,
     /// It is for the kernel.
@@ -94,8 +126,17 @@ pub enum Verdict<'t> {
     },
     /// It is for the kernel.
     Twin,
-    /// It waits until the kernel has found this station.
-    Wait(IfaceSlot, IpAddr),
+    /// It is for elsewhere, by this interface, which only the kernel reaches.
+    Kernel(IfaceSlot),
+    /// It waits until the kernel has found a station.
+    Wait {
+        /// The interface that it is on.
+        iface: IfaceSlot,
+        /// Its address.
+        addr: IpAddr,
+        /// The largest packet that the way takes.
+        mtu: u32,
+    },
     /// It ends here; `mtu` goes into the answer where the reason is its length.
     Refuse {
         /// Why.
@@ -106,30 +147,38 @@ pub enum Verdict<'t> {
 }
 
 /// Takes every frame of `burst`, received on `port`, to where it belongs.
+#[inline(never)]
 pub fn run<Io: PacketIo>(
-    tables: &Tables,
+    view: View<'_>,
     local: &mut Local<Io>,
     port: PortIndex,
     burst: &mut Burst<Io::Frame>,
     now: Tick,
 ) {
+    let tables = view.tables;
     let Some(entry) = tables.port(port) else {
         return local.io.free(burst);
     };
     if let PortMode::Pair(peer) = entry.state.mode {
-        return pass_through(tables, local, port, peer, burst);
+        return pass_through(view, local, port, peer, burst, now);
     }
 
     // Pass one: parse and admit all, then look all destinations up at once, so that their cache misses overlap. What the
     // parse finds is written once, to where pass two reads it.
-    let mut steps = [(Step::Twin, Packet::empty(port)); BURST];
+    let mut steps = [(Step::Route, Packet::empty(port)); BURST];
     let (mut wanted4, mut wanted6) = ([[0; 4]; BURST], [[0; 16]; BURST]);
     let (mut found, mut found6) = ([NO_ROUTE; BURST], [NO_ROUTE; BURST]);
+    let ruled = local.rules.at_arrival();
+    if ruled {
+        hooks::arrive(view, local, entry, burst, &mut steps, port, now);
+    }
     let n = burst.len();
     let mut n6 = 0;
     let wanted = wanted4.iter_mut().zip(&mut wanted6);
     for ((frame, (step, packet)), (wanted4, wanted6)) in burst.iter().zip(&mut steps).zip(wanted) {
-        *step = admit(tables, entry, frame, packet);
+        if !ruled {
+            *step = admit(tables, entry, frame, packet);
+        }
         let dst = &packet.layers.key.dst;
         if packet.layers.l3 == L3::Ipv6 {
             *wanted6 = *dst;
@@ -151,46 +200,92 @@ pub fn run<Io: PacketIo>(
     }
 
     // Pass two: each packet to its end.
-    for ((frame, (step, packet)), path) in burst.drain(..).zip(&steps).zip(found) {
+    let ruled = local.rules.on_the_way();
+    for ((frame, (step, packet)), path) in burst.drain(..).zip(&mut steps).zip(found) {
         match step {
             Step::Route => match decide(tables, packet, tables.paths.get(path as usize)) {
-                Verdict::Send { to, header, mtu } => {
-                    send(tables, local, frame, packet, to, header, mtu, now)
+                Verdict::Send { to, header, mtu } if !ruled => {
+                    forward(view, local, frame, packet, to, header, mtu, now);
                 }
-                Verdict::Twin => local.deliver(port, frame),
-                Verdict::Wait(iface, addr) => local.wait(tables, iface, addr, port, frame, now),
-                Verdict::Refuse { reason, mtu } => {
-                    local.refuse(tables, frame, packet, reason, mtu, now)
-                }
+                verdict => conclude(view, local, frame, packet, verdict, now),
             },
-            Step::Twin => local.punt(port, frame),
+            Step::Twin => {
+                if let Some(frame) = local.enters(view, frame, packet, now) {
+                    local.punt(port, frame);
+                }
+            }
             Step::Drop(reason) => local.drop(port, *reason, frame),
         }
     }
 }
 
-/// Parses a frame of a routed port and finds its interface; what is not a unicast IP packet to us ends or turns off here.
+/// The end of a packet that meets rules, or does not simply leave. What passes a hook comes out of it, or has ended there.
+#[inline(never)]
+fn conclude<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    frame: Io::Frame,
+    packet: &mut Packet,
+    verdict: Verdict<'_>,
+    now: Tick,
+) {
+    match verdict {
+        Verdict::Send { to, header, mtu } => {
+            if let Some(frame) = local.passes(view, frame, packet, to.iface, now) {
+                send(view, local, frame, packet, to, header, mtu, now);
+            }
+        }
+        Verdict::Twin => {
+            if let Some(frame) = local.enters(view, frame, packet, now) {
+                local.deliver(packet.port, frame);
+            }
+        }
+        Verdict::Kernel(iface) => {
+            packet.hopped = true; // by the kernel
+            if let Some(frame) = local.passes(view, frame, packet, iface, now) {
+                local.deliver(packet.port, frame);
+            }
+        }
+        Verdict::Wait { iface, addr, mtu } => {
+            if let Some(mut frame) = local.passes(view, frame, packet, iface, now) {
+                take_hop(&mut frame, packet);
+                let waiter = Waiter::new(view.tables, *packet, mtu, frame);
+                local.wait(view.tables, iface, addr, waiter, now);
+            }
+        }
+        Verdict::Refuse { reason, mtu } => local.refuse(view, frame, packet, reason, mtu, now),
+    }
+}
+
+/// Parses a frame of a routed port and finds its interface; what is not an IP packet or ARP to us ends here.
 #[inline(always)]
-fn admit<F: Frame>(tables: &Tables, entry: &PortEntry, frame: &F, packet: &mut Packet) -> Step {
+pub(crate) fn admit<F: Frame>(
+    tables: &Tables,
+    entry: &PortEntry,
+    frame: &F,
+    packet: &mut Packet,
+) -> Step {
     if let Err(reason) = layers::parse_into(frame, &mut packet.layers) {
         return Step::Drop(reason);
     }
     let layers = &packet.layers;
-    let found = match (layers.vlan_count, layers.vlan) {
-        (0, _) => entry.untagged,
-        (1, [outer, _]) if outer & 0xfff == 0 => entry.untagged, // a priority tag (802.1Q, 6.9)
-        (1, [outer, _]) => entry.tagged.get(&[outer & 0xfff, 0]).copied(),
-        (_, [outer, inner]) => entry.tagged.get(&[outer & 0xfff, inner & 0xfff]).copied(),
-    };
+    let found = entry.iface_of(layers);
     let Some((slot, iface)) = found.and_then(|slot| Some((slot, tables.iface(slot)?))) else {
         return Step::Drop(DropReason::VlanUnknown);
     };
     if !iface.iface.up {
         return Step::Drop(DropReason::InterfaceDown);
     }
+    packet.iface = slot;
     if layers.l2_kind == L2Kind::Unicast && layers.dst_mac != layers::padded(iface.iface.mac) {
         return Step::Drop(DropReason::NotOurMac);
     }
+    turn_off(layers)
+}
+
+/// What does not need a route: what is for a link or a group goes to the kernel.
+#[inline(always)]
+pub(crate) fn turn_off(layers: &Layers) -> Step {
     let for_the_group = match layers.l3 {
         L3::Ipv4 => matches!(layers.key.dst, [224..=255, ..]),
         L3::Ipv6 => matches!(layers.key.dst, [0xff, ..] | [0xfe, 0x80..=0xbf, ..]),
@@ -201,11 +296,7 @@ fn admit<F: Frame>(tables: &Tables, entry: &PortEntry, frame: &F, packet: &mut P
         }
         L3::Other => true,
     };
-    if for_the_group {
-        return Step::Twin;
-    }
-    packet.iface = slot;
-    Step::Route
+    if for_the_group { Step::Twin } else { Step::Route }
 }
 
 /// Where a packet goes. In Linux's order: route, then what the route says, then TTL, then length, then the neighbour.
@@ -219,7 +310,7 @@ pub fn decide<'t>(tables: &'t Tables, packet: &Packet, path: Option<&'t Path>) -
             Some(hop) => (hop, *mtu),
             None => return refuse(DropReason::NoRoute),
         },
-        Some(Path::Local) => return Verdict::Twin,
+        Some(Path::Local { .. }) => return Verdict::Twin,
         Some(Path::Blackhole) => return refuse(DropReason::Blackhole),
         Some(Path::Unreachable) => return refuse(DropReason::Unreachable),
         Some(Path::Prohibit) => return refuse(DropReason::Prohibited),
@@ -238,10 +329,10 @@ pub fn decide<'t>(tables: &'t Tables, packet: &Packet, path: Option<&'t Path>) -
     let to = match hop {
         Hop::Via(slot) => tables.adjacency(slot),
         Hop::OnLink(iface) => match tables.neighbour(iface, packet.dst()) {
-            None => return Verdict::Wait(iface, packet.dst()),
+            None => return unknown(tables, packet, iface, path_mtu),
             known => known,
         },
-        Hop::Kernel => return Verdict::Twin,
+        Hop::Kernel(iface) => return Verdict::Kernel(iface),
     };
     let Some(to) = to else {
         return refuse(DropReason::NoRoute);
@@ -252,8 +343,25 @@ pub fn decide<'t>(tables: &'t Tables, packet: &Packet, path: Option<&'t Path>) -
     }
     match &to.resolution {
         Resolution::Known { header, .. } => Verdict::Send { to, header, mtu },
-        Resolution::Unknown | Resolution::Failed => Verdict::Wait(to.iface, to.addr),
+        Resolution::Unknown | Resolution::Failed => {
+            Verdict::Wait { iface: to.iface, addr: to.addr, mtu }
+        }
     }
+}
+
+/// The same for a station on a link of which nothing is known yet.
+#[cold]
+fn unknown<'t>(
+    tables: &'t Tables,
+    packet: &Packet,
+    iface: IfaceSlot,
+    path_mtu: u32,
+) -> Verdict<'t> {
+    let mtu = tables.mtu(iface).min(path_mtu);
+    if packet.ip_len() > mtu && (packet.layers.dont_fragment || packet.layers.l3 == L3::Ipv6) {
+        return Verdict::Refuse { reason: DropReason::TooBig, mtu };
+    }
+    Verdict::Wait { iface, addr: packet.dst(), mtu }
 }
 
 /// The hop of this flow. Fragments have no ports, so all of a datagram's parts are spread by addresses alone.
@@ -267,37 +375,82 @@ fn pick(tables: &Tables, layers: &Layers, hops: &[Hop]) -> Option<Hop> {
     hops.get(at as usize).copied()
 }
 
-/// Rewrites and queues a packet, in fragments where it is too long.
+/// Takes one off the TTL or hop limit, unless that is done.
+pub(crate) fn take_hop<F: Frame>(frame: &mut F, packet: &mut Packet) {
+    if !packet.hopped {
+        rewrite::hop(frame, &packet.layers);
+        packet.layers.ttl = packet.layers.ttl.saturating_sub(1);
+        packet.hopped = true;
+    }
+}
+
+/// Rewrites and queues a packet that meets no rules: all at once, for nearly all packets go this way.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a verdict, inlined into the one caller"
-)]
-fn send<Io: PacketIo>(
-    tables: &Tables,
+#[expect(clippy::too_many_arguments, reason = "the parts of a verdict, inlined into the caller")]
+fn forward<Io: PacketIo>(
+    view: View<'_>,
     local: &mut Local<Io>,
     mut frame: Io::Frame,
-    packet: &Packet,
+    packet: &mut Packet,
     to: &Adjacency,
     header: &L2Header,
     mtu: u32,
     now: Tick,
 ) {
     if matches!(to.resolution, Resolution::Known { stale: true, .. }) {
-        local.mention(tables, to, now);
+        local.mention(view.tables, to, now);
     }
-    let layers = &packet.layers;
-    if packet.ip_len() <= mtu {
-        if rewrite::forward(&mut frame, layers, header) {
-            local.transmit(to.port, frame);
-        } else {
-            local.drop(packet.port, DropReason::NoMemory, frame);
-        }
-        return;
+    if packet.ip_len() > mtu {
+        send_parts(view, local, frame, packet, to, header, mtu, now);
+    } else if rewrite::forward(&mut frame, &packet.layers, header) {
+        local.emit(view, to.port, Some(to.iface), frame, packet, now);
+    } else {
+        local.drop(packet.port, DropReason::NoMemory, frame);
     }
-    rewrite::hop(&mut frame, layers);
+}
+
+/// The same, step by step.
+#[expect(clippy::too_many_arguments, reason = "the parts of a verdict")]
+fn send<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    mut frame: Io::Frame,
+    packet: &mut Packet,
+    to: &Adjacency,
+    header: &L2Header,
+    mtu: u32,
+    now: Tick,
+) {
+    if matches!(to.resolution, Resolution::Known { stale: true, .. }) {
+        local.mention(view.tables, to, now);
+    }
+    take_hop(&mut frame, packet);
+    if packet.ip_len() > mtu {
+        send_parts(view, local, frame, packet, to, header, mtu, now);
+    } else if rewrite::l2(&mut frame, &packet.layers, header) {
+        local.emit(view, to.port, Some(to.iface), frame, packet, now);
+    } else {
+        local.drop(packet.port, DropReason::NoMemory, frame);
+    }
+}
+
+/// Queues a packet that is too long for its way, in fragments.
+#[cold]
+#[expect(clippy::too_many_arguments, reason = "as above")]
+fn send_parts<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    mut frame: Io::Frame,
+    packet: &mut Packet,
+    to: &Adjacency,
+    header: &L2Header,
+    mtu: u32,
+    now: Tick,
+) {
+    take_hop(&mut frame, packet);
     let pool = local.io.pool().clone();
-    if fragment::cut(&pool, &frame, layers, header, mtu, |part| local.transmit(to.port, part)) {
+    let part = |part| local.emit(view, to.port, Some(to.iface), part, packet, now);
+    if fragment::cut(&pool, &frame, &packet.layers, header, mtu, part) {
         local.link.stats.fragmented.add(1);
         local.release(frame);
     } else {
@@ -307,19 +460,22 @@ fn send<Io: PacketIo>(
 
 /// Transparent mode: every frame goes to the other port as it came.
 fn pass_through<Io: PacketIo>(
-    tables: &Tables,
+    view: View<'_>,
     local: &mut Local<Io>,
     port: PortIndex,
     peer: PortIndex,
     burst: &mut Burst<Io::Frame>,
+    now: Tick,
 ) {
-    let Some(to) = tables.port(peer) else {
+    let Some(to) = view.tables.port(peer) else {
         return local.drop_burst(port, DropReason::NoPeer, burst);
     };
     if !to.state.up {
         return local.drop_burst(peer, DropReason::PortDown, burst);
     }
-    for mut frame in burst.drain(..) {
+    for frame in burst.drain(..) {
+        let mut packet = Packet::empty(port);
+        let Some(mut frame) = local.bridges(view, frame, &mut packet, peer, now) else { continue };
         if frame.len() as u64 > u64::from(to.state.max_frame) {
             local.drop(peer, DropReason::TxTooLong, frame);
             continue;
@@ -327,42 +483,73 @@ fn pass_through<Io: PacketIo>(
         if let Some(tci) = frame.rx_meta().vlan_tci {
             frame.set_tx_vlan(Some(tci));
         }
-        local.transmit(peer, frame);
+        local.emit(view, peer, None, frame, &packet, now);
     }
 }
 
 /// Sends a packet of this node's own: `frame` begins with its IP header, and is routed by its destination.
 pub(crate) fn originate<Io: PacketIo>(
-    tables: &Tables,
+    view: View<'_>,
     local: &mut Local<Io>,
-    mut frame: Io::Frame,
-    dst: IpAddr,
+    frame: Io::Frame,
+    packet: &mut Packet,
     now: Tick,
 ) {
-    let Some(way) = own_way(tables, dst) else {
+    let Some(way) = own_way(view.tables, packet.dst()) else {
         return local.release(frame);
     };
-    let ethertype = if dst.is_ipv4() { 0x0800 } else { 0x86dd };
-    match way.to.map(|to| (to.port, to.resolution)) {
-        Some((port, Resolution::Known { header, .. })) => {
-            if rewrite::prepend(&mut frame, &header, ethertype) {
-                local.transmit(port, frame);
-            } else {
-                local.release(frame);
-            }
+    if let Some((frame, way)) = local.leaves(view, frame, packet, way, now) {
+        send_own(view, local, frame, packet, &way, now);
+    }
+}
+
+/// Sends a packet of this node's own, which begins with its IP header and has passed all rules, on its way.
+pub(crate) fn send_own<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    frame: Io::Frame,
+    packet: &mut Packet,
+    way: &OwnWay<'_>,
+    now: Tick,
+) {
+    match way.to.map(|to| (to, to.resolution)) {
+        Some((to, Resolution::Known { header, .. })) => {
+            send(view, local, frame, packet, to, &header, to.mtu, now)
         }
-        _ => local.wait_own(tables, way.iface, way.addr, dst, frame, now),
+        _ => {
+            let mtu = view.tables.mtu(way.iface);
+            let waiter = Waiter::new(view.tables, *packet, mtu, frame);
+            local.wait(view.tables, way.iface, way.addr, waiter, now);
+        }
+    }
+}
+
+/// Sends a packet that has waited for `to`, which is known now.
+pub(crate) fn send_waiter<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    waiter: Waiter<Io::Frame>,
+    to: &Adjacency,
+    now: Tick,
+) {
+    let (frame, mut packet, mtu) = waiter.into_parts(view.tables);
+    match &to.resolution {
+        Resolution::Known { header, .. } => {
+            send(view, local, frame, &mut packet, to, header, mtu.min(to.mtu), now);
+        }
+        Resolution::Unknown | Resolution::Failed => local.give_up(view, frame, &packet, now),
     }
 }
 
 /// The way of a packet of this node's own.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnWay<'t> {
     /// The interface that it leaves by.
     pub(crate) iface: IfaceSlot,
     /// The station that it goes to first.
     pub(crate) addr: IpAddr,
     /// What is known of that station.
-    to: Option<&'t Adjacency>,
+    pub(crate) to: Option<&'t Adjacency>,
 }
 
 /// The way to `dst`; `None` where only the kernel, or nobody, could send it.
@@ -382,6 +569,6 @@ pub(crate) fn own_way(tables: &Tables, dst: IpAddr) -> Option<OwnWay<'_>> {
             Some(OwnWay { iface: to.iface, addr: to.addr, to: Some(to) })
         }
         Hop::OnLink(iface) => Some(OwnWay { iface, addr: dst, to: tables.neighbour(iface, dst) }),
-        Hop::Kernel => None,
+        Hop::Kernel(_) => None,
     }
 }

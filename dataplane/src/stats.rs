@@ -83,6 +83,12 @@ pub struct WorkerStats {
     ports: Vec<PortStats>,
     /// The generation of the tables that the worker runs.
     pub generation: Cell,
+    /// The generation of the ruleset that the worker runs.
+    pub ruleset: Cell,
+    /// Packets that rules wanted logged but that exceed the rate, or found the way to the log full.
+    pub logs_suppressed: Cell,
+    /// Steps of traced packets that found the way to listeners full.
+    pub traces_lost: Cell,
     /// ICMP and ICMPv6 errors sent.
     pub icmp_sent: Cell,
     /// ICMP and ICMPv6 errors that the rate limit held back.
@@ -99,6 +105,9 @@ impl WorkerStats {
         Self {
             ports: (0..ports).map(|_| PortStats::default()).collect(),
             generation: Cell::default(),
+            ruleset: Cell::default(),
+            logs_suppressed: Cell::default(),
+            traces_lost: Cell::default(),
             icmp_sent: Cell::default(),
             icmp_limited: Cell::default(),
             fragmented: Cell::default(),

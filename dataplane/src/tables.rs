@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use arrayvec::ArrayVec;
-use packet::PortIndex;
+use packet::{Layers, PortIndex};
 
 use crate::fib::Fib;
-use crate::rib::{IfIndex, Iface, Prefix};
+use crate::rib::{IfIndex, Iface, Prefix, RouteKind};
 
 /// Counts the snapshots; each has a higher one than those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +57,8 @@ pub struct PortState {
 /// A port with the interfaces on it.
 #[derive(Clone, Debug)]
 pub struct PortEntry {
+    /// Its name.
+    pub name: Arc<str>,
     /// As configured.
     pub state: PortState,
     /// The interface of untagged frames.
@@ -190,8 +192,8 @@ pub enum Hop {
     Via(AdjacencySlot),
     /// The destination is itself on this interface's link.
     OnLink(IfaceSlot),
-    /// By an interface that only the kernel reaches.
-    Kernel,
+    /// By this interface, which only the kernel reaches.
+    Kernel(IfaceSlot),
 }
 
 /// What a FIB entry stands for.
@@ -212,7 +214,12 @@ pub enum Path {
         mtu: u32,
     },
     /// For this node: to the kernel.
-    Local,
+    Local {
+        /// Local, broadcast or multicast.
+        kind: RouteKind,
+        /// The interface that has the address, where a port leads to it.
+        iface: Option<IfaceSlot>,
+    },
     /// Drops.
     Blackhole,
     /// Drops and answers host unreachable.
@@ -248,6 +255,19 @@ pub struct Tables {
     pub any_source: [Option<IpAddr>; 2],
 }
 
+impl PortEntry {
+    /// The interface of frames with these tags.
+    #[inline(always)]
+    pub fn iface_of(&self, layers: &Layers) -> Option<IfaceSlot> {
+        match (layers.vlan_count, layers.vlan) {
+            (0, _) => self.untagged,
+            (1, [outer, _]) if outer & 0xfff == 0 => self.untagged, // a priority tag (802.1Q, 6.9)
+            (1, [outer, _]) => self.tagged.get(&[outer & 0xfff, 0]).copied(),
+            (_, [outer, inner]) => self.tagged.get(&[outer & 0xfff, inner & 0xfff]).copied(),
+        }
+    }
+}
+
 impl Tables {
     /// A port's entry.
     #[inline(always)]
@@ -259,6 +279,16 @@ impl Tables {
     #[inline(always)]
     pub fn iface(&self, slot: IfaceSlot) -> Option<&IfaceEntry> {
         self.ifaces.get(slot.0 as usize)
+    }
+
+    /// The largest IP packet that an interface sends, in bytes: its MTU, or less where its port can't send that.
+    pub fn mtu(&self, slot: IfaceSlot) -> u32 {
+        let mtu = |iface: &Iface| {
+            let room = iface.port.and_then(|port| self.port(port)).map(|port| port.state.max_frame);
+            let tags = 4 * iface.vlan.len() as u32;
+            room.map_or(iface.mtu, |room| iface.mtu.min(room.saturating_sub(14 + tags)))
+        };
+        self.iface(slot).map_or(0, |entry| mtu(&entry.iface))
     }
 
     /// An adjacency.

@@ -11,12 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use packet::{BURST, Burst, DropReason, Frame, FramePool, L3, PacketIo, PortIndex, Unsendable};
+use packet::{
+    BURST, Burst, DropReason, Frame, FramePool, L3, Layers, PacketIo, PortIndex, Unsendable,
+};
+use ruleset::program::Program;
 
 use crate::control::{FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
+use crate::hooks::{self, Rules};
 use crate::icmp;
-use crate::neigh::{Waiter, Waiting};
-use crate::pipeline::{self, Packet};
+use crate::neigh::{Key, Waiter, Waiting};
+use crate::pipeline::{self, Origin, Packet, View};
 use crate::stats::PortStats;
 use crate::tables::{Adjacency, IfaceSlot, Resolution, Tables};
 use crate::time::Tick;
@@ -30,9 +34,10 @@ pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
 /// One core's packet path.
 pub struct Worker<Io: PacketIo> {
     tables: Arc<Tables>,
+    program: Arc<Program>,
     local: Local<Io>,
-    /// Tables to be handed up for dropping; more than one only while the queue up is full.
-    retired: ArrayVec<Arc<Tables>, MESSAGES_PER_TURN>,
+    /// What is to be handed up for dropping; more than one only while the queue up is full.
+    retired: ArrayVec<FromWorker, MESSAGES_PER_TURN>,
     kept: Tick,
 }
 
@@ -45,6 +50,8 @@ pub struct Local<Io: PacketIo> {
     /// Frames to free together.
     dead: Burst<Io::Frame>,
     waiting: Waiting<Io::Frame>,
+    /// What rules need.
+    pub(crate) rules: Rules,
     limit: icmp::Limit,
     /// Identification of the next ICMP error.
     ip_id: u16,
@@ -60,7 +67,7 @@ struct Out<F> {
 }
 
 impl<Io: PacketIo> Worker<Io> {
-    /// A worker over `io`, which begins with `tables` and sends at most `icmp_rate` errors a second.
+    /// A worker over `io`, which begins with `tables` and no rules, and sends at most `icmp_rate` errors a second.
     pub fn new(io: Io, link: WorkerLink<Io::Frame>, tables: Arc<Tables>, icmp_rate: u32) -> Self {
         link.stats.generation.set(tables.generation.0);
         let out = tables
@@ -70,8 +77,10 @@ impl<Io: PacketIo> Worker<Io> {
             .collect();
         Self {
             tables,
+            program: Arc::default(),
             local: Local {
                 io,
+                rules: Rules::new(link.worker),
                 link,
                 out,
                 dead: Burst::new(),
@@ -88,7 +97,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// One turn. Returns how many frames it handled: zero tells the runtime that it may rest.
     pub fn turn(&mut self, now: Tick) -> usize {
         self.serve_control(now);
-        let mut handled = self.serve_twins();
+        let mut handled = self.serve_twins(now);
         let mut burst = Burst::new();
         for port in (0..self.tables.ports.len() as u16).map(PortIndex) {
             let received = self.local.io.rx(port, &mut burst);
@@ -100,7 +109,8 @@ impl<Io: PacketIo> Worker<Io> {
                 stats.rx_packets.add(received as u64);
                 stats.rx_bytes.add(burst.iter().map(|frame| frame.len() as u64).sum());
             }
-            pipeline::run(&self.tables, &mut self.local, port, &mut burst, now);
+            let view = View { tables: &self.tables, program: &self.program };
+            pipeline::run(view, &mut self.local, port, &mut burst, now);
         }
         if now.since(self.kept) >= HOUSEKEEPING {
             self.kept = now;
@@ -117,13 +127,13 @@ impl<Io: PacketIo> Worker<Io> {
         while let Some((port, frame)) = self.local.link.from_twin.pop() {
             self.local.drop(port, DropReason::Shutdown, frame);
         }
-        while let Some(waiters) = self.local.waiting.take(|_| true) {
+        while let Some((_, waiters)) = self.local.waiting.take(|_| true) {
             for waiter in waiters {
-                match waiter {
-                    Waiter::Received(port, frame) => {
-                        self.local.drop(port, DropReason::Shutdown, frame)
-                    }
-                    Waiter::Own(_, frame) => self.local.release(frame),
+                let (frame, packet) = waiter.into_frame();
+                if packet.origin == Origin::Received {
+                    self.local.drop(packet.port, DropReason::Shutdown, frame);
+                } else {
+                    self.local.release(frame);
                 }
             }
         }
@@ -137,17 +147,22 @@ impl<Io: PacketIo> Worker<Io> {
 
     fn serve_control(&mut self, now: Tick) {
         while let Some(old) = self.retired.pop() {
-            if let Err(full) = self.local.link.up.try_send(FromWorker::Retired(old)) {
-                if let FromWorker::Retired(old) = full.into_inner() {
-                    self.retired.push(old);
-                }
-                // Adopting more tables would leave old ones without a place: the control side is behind, so wait for it.
+            if let Err(full) = self.local.link.up.try_send(old) {
+                self.retired.push(full.into_inner());
+                // Adopting more would leave old ones without a place: the control side is behind, so wait for it.
                 return;
             }
         }
         for _ in 0..MESSAGES_PER_TURN {
             match self.local.link.control.try_recv() {
                 Ok(ToWorker::Adopt(tables)) => self.adopt(tables, now),
+                Ok(ToWorker::Program(program, arrival)) => {
+                    self.local.rules.adopt(&program);
+                    self.local.link.stats.ruleset.set(u64::from(program.generation.0));
+                    let old = std::mem::replace(&mut self.program, program);
+                    self.retire(FromWorker::RetiredProgram(old));
+                    drop(arrival);
+                }
                 Ok(ToWorker::IcmpRate(per_second)) => {
                     self.local.limit = icmp::Limit::new(per_second)
                 }
@@ -162,43 +177,32 @@ impl<Io: PacketIo> Worker<Io> {
             out.up = port.state.up;
         }
         let old = std::mem::replace(&mut self.tables, tables);
-        if let Err(full) = self.local.link.up.try_send(FromWorker::Retired(old))
-            && let FromWorker::Retired(old) = full.into_inner()
-        {
-            self.retired.push(old);
-        }
+        self.retire(FromWorker::Retired(old));
         // Packets whose neighbour is now known go on; those whose neighbour failed end.
-        let known = |tables: &Tables, index, addr| {
-            let slot = tables.iface_by_index(index)?;
-            Some(tables.neighbour(slot, addr)?.resolution)
+        let view = View { tables: &self.tables, program: &self.program };
+        let station = |tables: &'_ Tables, (index, addr): Key| -> Option<Adjacency> {
+            tables.neighbour(tables.iface_by_index(index)?, addr).copied()
         };
-        let tables = self.tables.clone();
-        while let Some(waiters) = self.local.waiting.take(|(index, addr)| {
-            matches!(known(&tables, *index, *addr), Some(Resolution::Known { .. }))
+        while let Some((key, waiters)) = self.local.waiting.take(|key| {
+            let station = station(view.tables, *key).map(|station| station.resolution);
+            matches!(station, Some(Resolution::Known { .. } | Resolution::Failed))
         }) {
+            let Some(to) = station(view.tables, key) else { continue };
             for waiter in waiters {
-                match waiter {
-                    Waiter::Received(port, frame) => {
-                        let mut burst = Burst::new();
-                        burst.push(frame);
-                        pipeline::run(&tables, &mut self.local, port, &mut burst, now);
-                    }
-                    Waiter::Own(dst, frame) => {
-                        pipeline::originate(&tables, &mut self.local, frame, dst, now)
-                    }
-                }
+                pipeline::send_waiter(view, &mut self.local, waiter, &to, now);
             }
-        }
-        while let Some(waiters) = self
-            .local
-            .waiting
-            .take(|(index, addr)| matches!(known(&tables, *index, *addr), Some(Resolution::Failed)))
-        {
-            self.local.give_up(&tables, waiters, now);
         }
     }
 
-    fn serve_twins(&mut self) -> usize {
+    /// Hands something up to be dropped there.
+    fn retire(&mut self, old: FromWorker) {
+        if let Err(full) = self.local.link.up.try_send(old) {
+            self.retired.push(full.into_inner());
+        }
+    }
+
+    fn serve_twins(&mut self, now: Tick) -> usize {
+        let view = View { tables: &self.tables, program: &self.program };
         let mut handled = 0;
         while handled < BURST
             && let Some((port, frame)) = self.local.link.from_twin.pop()
@@ -208,10 +212,12 @@ impl<Io: PacketIo> Worker<Io> {
                 stats.from_twin.add(1);
             }
             let longest = self.tables.port(port).map_or(0, |port| port.state.max_frame);
-            if frame.len() as u64 <= u64::from(longest) {
-                self.local.transmit(port, frame);
-            } else {
+            if frame.len() as u64 > u64::from(longest) {
                 self.local.drop(port, DropReason::TxTooLong, frame);
+            } else if self.local.rules.at_departure() {
+                hooks::depart(view, &mut self.local, port, frame, now);
+            } else {
+                self.local.transmit(port, frame);
             }
         }
         handled
@@ -219,9 +225,12 @@ impl<Io: PacketIo> Worker<Io> {
 
     fn keep_house(&mut self, now: Tick) {
         self.local.ask_again(now);
+        let view = View { tables: &self.tables, program: &self.program };
         while let Some(waiters) = self.local.waiting.take_expired(now) {
-            let tables = self.tables.clone();
-            self.local.give_up(&tables, waiters, now);
+            for waiter in waiters {
+                let (frame, packet, _) = waiter.into_parts(view.tables);
+                self.local.give_up(view, frame, &packet, now);
+            }
         }
     }
 }
@@ -290,7 +299,7 @@ impl<Io: PacketIo> Local<Io> {
     /// Ends a packet, counts why, and answers its sender where the reason has an answer.
     pub(crate) fn refuse(
         &mut self,
-        tables: &Tables,
+        view: View<'_>,
         frame: Io::Frame,
         packet: &Packet,
         reason: DropReason,
@@ -300,77 +309,92 @@ impl<Io: PacketIo> Local<Io> {
         if let Some(error) = icmp::answer(reason, packet.layers.l3, mtu)
             && icmp::may_answer(packet, &frame)
         {
-            if self.limit.take(now) {
-                self.answer(tables, &frame, packet, error, now);
-            } else {
-                self.link.stats.icmp_limited.add(1);
-            }
+            self.answer(view, &frame, packet, error, None, now);
         }
         self.drop(packet.port, reason, frame);
     }
 
-    fn answer(
+    /// Sends an error about a packet, as often as that is allowed, from `source` or the address that Linux would choose.
+    pub(crate) fn answer(
         &mut self,
-        tables: &Tables,
+        view: View<'_>,
         frame: &Io::Frame,
         packet: &Packet,
         error: icmp::Error,
+        source: Option<IpAddr>,
         now: Tick,
     ) {
-        let to = packet.src();
-        let Some(source) = source_of_error(tables, packet, to) else {
+        if !self.limit.take(now) {
+            return self.link.stats.icmp_limited.add(1);
+        }
+        let Some(source) = source.or_else(|| source_of_error(view.tables, packet, packet.src()))
+        else {
             return;
         };
-        self.ip_id = self.ip_id.wrapping_add(1);
-        let Some(bytes) = icmp::build(packet, frame, error, source, self.ip_id) else {
+        let id = self.next_id();
+        let Some(bytes) = icmp::build(packet, frame, error, source, icmp::Look::routed(id)) else {
             return;
         };
-        if let Some(mut answer) = self.io.pool().alloc()
-            && answer.append(&bytes)
-        {
+        if let Some((answer, mut packet)) = self.make(packet.port, &bytes) {
             self.link.stats.icmp_sent.add(1);
-            pipeline::originate(tables, self, answer, to, now);
+            pipeline::originate(view, self, answer, &mut packet, now);
         }
     }
 
-    /// Keeps a received packet until its neighbour is known, and has the kernel asked.
+    /// The identification of the next packet of this node's own.
+    pub(crate) fn next_id(&mut self) -> u16 {
+        self.ip_id = self.ip_id.wrapping_add(1);
+        self.ip_id
+    }
+
+    /// A packet of this node's own with these bytes, from the IP header on; `None` where there is no memory.
+    pub(crate) fn make(&mut self, port: PortIndex, bytes: &[u8]) -> Option<(Io::Frame, Packet)> {
+        let mut frame = self.io.pool().alloc()?;
+        let ethertype: [u8; 2] =
+            if bytes.first().is_some_and(|first| first >> 4 == 4) { [8, 0] } else { [0x86, 0xdd] };
+        // The parser begins with an Ethernet header, so there is one until it has seen it.
+        let parsed = frame.append(&[0; 12]) && frame.append(&ethertype) && frame.append(bytes);
+        let layers = parsed.then(|| Layers::of(&frame)).and_then(|layers| layers.without_front(14));
+        match layers {
+            Some(layers) if frame.trim_front(14) => {
+                let origin = Origin::Own;
+                Some((frame, Packet { layers, origin, hopped: true, ..Packet::empty(port) }))
+            }
+            _ => {
+                self.release(frame);
+                None
+            }
+        }
+    }
+
+    /// Keeps a packet until its neighbour is known, and has the kernel asked.
     pub(crate) fn wait(
         &mut self,
         tables: &Tables,
         iface: IfaceSlot,
         addr: IpAddr,
-        port: PortIndex,
-        frame: Io::Frame,
+        waiter: Waiter<Io::Frame>,
         now: Tick,
     ) {
-        let Some(index) = tables.iface(iface).map(|entry| entry.iface.index) else {
-            return self.drop(port, DropReason::NoRoute, frame);
+        let refused = match tables.iface(iface).map(|entry| entry.iface.index) {
+            Some(index) => {
+                self.ask((index, addr), now);
+                let refused = self.waiting.push((index, addr), waiter, now).err();
+                refused.map(|waiter| (waiter, DropReason::NeighbourQueueFull))
+            }
+            None => Some((waiter, DropReason::NoRoute)),
         };
-        self.ask((index, addr), now);
-        if let Err(Waiter::Received(port, frame)) =
-            self.waiting.push((index, addr), Waiter::Received(port, frame), now)
-        {
-            self.drop(port, DropReason::NeighbourQueueFull, frame);
+        if let Some((waiter, reason)) = refused {
+            let (frame, packet) = waiter.into_frame();
+            self.drop_unless_own(&packet, reason, frame);
         }
     }
 
-    /// Keeps a packet of this node's own likewise.
-    pub(crate) fn wait_own(
-        &mut self,
-        tables: &Tables,
-        iface: IfaceSlot,
-        addr: IpAddr,
-        dst: IpAddr,
-        frame: Io::Frame,
-        now: Tick,
-    ) {
-        let Some(index) = tables.iface(iface).map(|entry| entry.iface.index) else {
-            return self.release(frame);
-        };
-        self.ask((index, addr), now);
-        if let Err(Waiter::Own(_, frame)) =
-            self.waiting.push((index, addr), Waiter::Own(dst, frame), now)
-        {
+    /// Ends a packet and counts why, where it was received: what this node makes itself is not counted as received, either.
+    fn drop_unless_own(&mut self, packet: &Packet, reason: DropReason, frame: Io::Frame) {
+        if packet.origin == Origin::Received {
+            self.drop(packet.port, reason, frame);
+        } else {
             self.release(frame);
         }
     }
@@ -382,7 +406,7 @@ impl<Io: PacketIo> Local<Io> {
         }
     }
 
-    fn ask(&mut self, key: crate::neigh::Key, now: Tick) {
+    fn ask(&mut self, key: Key, now: Tick) {
         if self.waiting.should_ask(key, now) {
             self.put_question(key);
         }
@@ -395,28 +419,18 @@ impl<Io: PacketIo> Local<Io> {
         }
     }
 
-    fn put_question(&mut self, key: crate::neigh::Key) {
+    fn put_question(&mut self, key: Key) {
         // A full queue loses the question; it is asked again in a second.
         let _ = self.link.up.try_send(FromWorker::Resolve { iface: key.0, addr: key.1 });
     }
 
-    /// Ends packets whose neighbour did not answer.
-    fn give_up(
-        &mut self,
-        tables: &Tables,
-        waiters: impl IntoIterator<Item = Waiter<Io::Frame>>,
-        now: Tick,
-    ) {
-        for waiter in waiters {
-            match waiter {
-                Waiter::Own(_, frame) => self.release(frame),
-                Waiter::Received(port, frame) => match Packet::of(tables, port, &frame) {
-                    Some(packet) => {
-                        self.refuse(tables, frame, &packet, DropReason::NeighbourFailed, 0, now)
-                    }
-                    None => self.drop(port, DropReason::NeighbourFailed, frame),
-                },
+    /// Ends a packet whose neighbour did not answer.
+    pub(crate) fn give_up(&mut self, view: View<'_>, frame: Io::Frame, packet: &Packet, now: Tick) {
+        match packet.origin {
+            Origin::Received => {
+                self.refuse(view, frame, packet, DropReason::NeighbourFailed, 0, now);
             }
+            Origin::Kernel | Origin::Own => self.release(frame),
         }
     }
 

@@ -32,7 +32,10 @@ fn the_local_table_then_the_lowest_metric_wins() {
     rib.apply(Change::Route(with(RouteKind::Prohibit, 10)));
     assert_eq!(path(&rib.publish().unwrap(), "10.1.2.3"), Some(Path::Prohibit));
     rib.apply(Change::Route(with(RouteKind::Local, 99)));
-    assert_eq!(path(&rib.publish().unwrap(), "10.1.2.3"), Some(Path::Local));
+    assert_eq!(
+        path(&rib.publish().unwrap(), "10.1.2.3"),
+        Some(Path::Local { kind: RouteKind::Local, iface: None })
+    );
     for (table, metric, left) in [
         (RouteTable::Local, 99, Some(Path::Prohibit)),
         (RouteTable::Main, 10, Some(Path::Blackhole)),

@@ -69,6 +69,20 @@ pub struct Meta {
     pub untracked: bool,
 }
 
+impl Meta {
+    /// As a packet comes: nothing set.
+    pub const NONE: Self = Self {
+        mark: 0,
+        priority: 0,
+        secmark: 0,
+        pkttype: None,
+        routed: false,
+        trace: false,
+        trace_id: 0,
+        untracked: false,
+    };
+}
+
 /// An interface, as rules name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Iface<'a> {

@@ -14,6 +14,7 @@ use clap::Parser;
 use dataplane::{control, time::Tick, worker::Worker};
 use packet::ChecksumStatus;
 use quanta::Clock;
+use ruleset::ids::WorkerId;
 use serde_json::json;
 
 /// Frames that are received between two looks at the clock: as many as a card's receive ring holds.
@@ -172,7 +173,7 @@ impl Bench {
         let tables = setup.rib.publish().context("the scenario has no tables")?;
         let checksum =
             if args.rx_checksum { ChecksumStatus::Good } else { ChecksumStatus::Unknown };
-        let (link, handle) = control::link(node::PORTS, node::no_twin());
+        let (link, handle) = control::link(WorkerId(0), node::PORTS, node::no_twin());
         let io = RingIo::new(args.frames.max(RING), checksum)?;
         Ok(Self {
             worker: Worker::new(io, link, tables, 1000),

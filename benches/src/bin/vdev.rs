@@ -22,6 +22,7 @@ use clap::Parser;
 use dataplane::{control, time::Tick, worker::Worker};
 use etherparse::PacketBuilder;
 use packet::{BURST, Burst, Frame, PacketIo, PortIndex};
+use ruleset::ids::WorkerId;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
@@ -188,7 +189,7 @@ fn ours(core: usize, time: Duration) -> Result<f64> {
         builder.write(&mut bytes, &[0; 18])?;
         seeds.push(bytes);
     }
-    let (link, _handle) = control::link(1, node::no_twin());
+    let (link, _handle) = control::link(WorkerId(0), 1, node::no_twin());
     let stats = link.stats.clone();
     let tables = rib.publish().context("no tables")?;
     let mut worker = Worker::new(Loop(io), link, tables, 1000);

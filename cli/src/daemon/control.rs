@@ -12,22 +12,27 @@
 //! take because its queue was full wait in `behind`, newest only.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded};
-use dataplane::control::{FromWorker, ToWorker};
+use dataplane::control::{Arrivals, FromWorker, ToWorker, WallClock};
 use dataplane::rib::{IfIndex, Rib};
 use dataplane::stats::WorkerStats;
 use dataplane::tables::{PortState, Tables};
 use packet::PortIndex;
 use parking_lot::Mutex;
+use ruleset::program::Program;
 
 use crate::mirror::Batch;
 
 /// How often links are looked at and workers watched: some devices take up a new peer only when asked.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How long workers may take to run new rules, before that is an error.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One worker as the control side knows it.
 pub(super) struct Rope {
@@ -35,6 +40,8 @@ pub(super) struct Rope {
     pub(super) control: Sender<ToWorker>,
     /// Its counters.
     pub(super) stats: Arc<WorkerStats>,
+    /// Its time of day, to set.
+    pub(super) wall: WallClock,
 }
 
 /// The Rib and the way to the workers.
@@ -43,13 +50,83 @@ pub(super) struct Control {
     ropes: Vec<Rope>,
     /// By worker: tables that it has still to be given.
     behind: Mutex<Vec<Option<Arc<Tables>>>>,
+    /// The newest rules. Held while workers take them up, so that they come one after the other.
+    program: Mutex<Arc<Program>>,
+    /// The workers' threads, to end their naps; set once they run.
+    threads: OnceLock<Vec<Thread>>,
 }
 
 impl Control {
     /// The control side of these workers, which run what `rib` published last.
     pub(super) fn new(rib: Rib, ropes: Vec<Rope>) -> Self {
         let behind = Mutex::new(ropes.iter().map(|_| None).collect());
-        Self { rib: Mutex::new(rib), ropes, behind }
+        Self {
+            rib: Mutex::new(rib),
+            ropes,
+            behind,
+            program: Mutex::default(),
+            threads: OnceLock::new(),
+        }
+    }
+
+    /// The workers are about to run: they find the rules of [`Self::run_program`] before they see a packet.
+    pub(super) fn begin(&self) {
+        let program = self.program.lock().clone();
+        let (_nobody_waits, each) = Arrivals::new(self.ropes.len());
+        for (rope, arrival) in self.ropes.iter().zip(each) {
+            // Their queues are empty.
+            let _ = rope.control.try_send(ToWorker::Program(program.clone(), arrival));
+        }
+    }
+
+    /// The workers run, in these threads.
+    pub(super) fn run_in(&self, threads: Vec<Thread>) {
+        let program = self.program.lock();
+        // Called once, at the start.
+        let _ = self.threads.set(threads);
+        // What came since `begin`.
+        self.give(&program);
+    }
+
+    /// Ends the naps of workers that rest.
+    fn wake(&self) {
+        self.threads.get().into_iter().flatten().for_each(Thread::unpark);
+    }
+
+    /// Has all workers run these rules, and returns when they do; before they run, they will begin with these. A worker that is gone is not waited for, one that does not
+    /// answer not for long.
+    pub(super) fn run_program(&self, program: &Arc<Program>) {
+        let mut newest = self.program.lock();
+        *newest = program.clone();
+        if self.threads.get().is_some() {
+            self.give(&newest);
+        }
+    }
+
+    fn give(&self, program: &Arc<Program>) {
+        let (arrivals, each) = Arrivals::new(self.ropes.len());
+        for (rope, arrival) in self.ropes.iter().zip(each) {
+            let message = ToWorker::Program(program.clone(), arrival);
+            if let Err(TrySendError::Full(message)) = rope.control.try_send(message) {
+                self.wake();
+                // What could not be said counts as arrived: the message is dropped.
+                let _ = rope.control.send_timeout(message, PATIENCE);
+            }
+        }
+        self.wake();
+        if !arrivals.wait(PATIENCE) {
+            let generation = program.generation.0;
+            tracing::error!(generation, "a worker did not take up the rules within {PATIENCE:?}");
+        }
+    }
+
+    /// Tells the workers the time of day; `origin` is their tick 0.
+    pub(super) fn set_clocks(&self, origin: Instant) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_origin = since_1970.saturating_sub(origin.elapsed()).as_nanos();
+        for rope in &self.ropes {
+            rope.wall.store(u64::try_from(at_origin).unwrap_or(0), Ordering::Relaxed);
+        }
     }
 
     /// The workers' counters, in order.
@@ -222,6 +299,7 @@ fn serve_worker(
                 drop(tables);
                 retired = true;
             }
+            Ok(FromWorker::RetiredProgram(program)) => drop(program),
             Err(error) => break error,
         }
     };
@@ -253,7 +331,8 @@ mod tests {
         let first = rib.publish().unwrap();
         drop(first);
         let (control, to_worker) = bounded(1);
-        let rope = Rope { control, stats: Arc::new(WorkerStats::new(1)) };
+        let stats = Arc::new(WorkerStats::new(1));
+        let rope = Rope { control, stats, wall: WallClock::default() };
         let control = Control::new(rib, vec![rope]);
         assert!(control.set_link(PortIndex(0), true));
         assert!(!control.set_link(PortIndex(0), true), "nothing new");

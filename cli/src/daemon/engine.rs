@@ -25,6 +25,7 @@ use dataplane::time::Tick;
 use dataplane::worker::Worker;
 use packet::{FramePool, PortIndex};
 use parking_lot::{Mutex, RwLock};
+use ruleset::ids::WorkerId;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::{DeviceKind, Hugepages, Idle, Loaded, Mode};
@@ -177,6 +178,7 @@ impl Engine {
         let twin_indices = taps.indices();
         let waker = Arc::new(TwinWaker::new().map_err(system("make an eventfd"))?);
         let mut rib = Rib::new(states);
+        rib.name_ports(loaded.config.ports.iter().map(|port| port.name.get_ref().as_str()));
         let first = || std::io::Error::other("a new Rib has nothing to publish");
         let tables = rib.publish().ok_or_else(first).map_err(system("make the first tables"))?;
 
@@ -184,7 +186,9 @@ impl Engine {
         let (mut turns, mut handles) = (Vec::new(), Vec::new());
         let workers = u32::try_from(cores.len()).unwrap_or(u32::MAX);
         for (n, io) in (0..workers).zip(io) {
-            let (rope, handle) = link::<Mbuf>(ports.len(), Arc::new(Bell(waker.clone())));
+            let worker = WorkerId(u16::try_from(n).unwrap_or(u16::MAX));
+            let bell = Arc::new(Bell(waker.clone()));
+            let (rope, handle) = link::<Mbuf>(worker, ports.len(), bell);
             let share = icmp_share(dataplane.icmp_rate, n, workers);
             turns.push(turn(io, rope, tables.clone(), share, drain.clone()));
             handles.push(handle);
@@ -203,7 +207,7 @@ impl Engine {
             .collect();
         let ropes = handles
             .into_iter()
-            .map(|handle| Rope { control: handle.control, stats: handle.stats })
+            .map(|handle| Rope { control: handle.control, stats: handle.stats, wall: handle.wall })
             .collect();
         let shared = Arc::new(Shared {
             origin,
@@ -254,7 +258,12 @@ impl Engine {
         twins: Vec<(dataplane::rib::IfIndex, PortIndex)>,
         failed: UnboundedSender<DaemonError>,
     ) -> Result<(), DaemonError> {
-        *self.shared.runtime.lock() = Some(Runtime::spawn(cores, idle, self.shared.origin, turns)?);
+        let control = &self.shared.control;
+        control.set_clocks(self.shared.origin);
+        control.begin();
+        let runtime = Runtime::spawn(cores, idle, self.shared.origin, turns)?;
+        control.run_in(runtime.threads());
+        *self.shared.runtime.lock() = Some(runtime);
         let resolver = Resolver::spawn()?;
         let duties = Duties {
             resolve: Box::new(move |iface, addr| resolver.ask(iface, addr)),
@@ -389,6 +398,7 @@ fn watch(
         loaded.config.ports.iter().map(|port| matches!(port.mode, Mode::Routed)).collect();
     let mut told = false;
     move || {
+        shared.control.set_clocks(shared.origin);
         for ((port, index), routed) in
             shared.ports.read().iter().zip((0u16..).map(PortIndex)).zip(&routed)
         {

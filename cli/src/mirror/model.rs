@@ -271,5 +271,7 @@ fn iface(
         mac: link.mac,
         mtu: link.mtu,
         up: link.up,
+        group: link.group,
+        kind: link.kind.clone(),
     }
 }

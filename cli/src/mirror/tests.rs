@@ -279,6 +279,8 @@ fn link(index: u32, up: bool, vlan: Option<(u32, u16, u16)>) -> Link {
         mac: [2, 0, 0, 0, 0, index as u8],
         mtu: 1500,
         up,
+        group: 0,
+        kind: String::new(),
         vlan: vlan.map(|(below, tpid, id)| (IfIndex(below), VlanTag { tpid, id })),
     }
 }
@@ -342,6 +344,7 @@ fn a_vlan_link_message() {
     message.attributes = vec![
         LinkAttribute::IfName("lan.100".to_owned()),
         LinkAttribute::Mtu(1496),
+        LinkAttribute::Group(7),
         LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
         LinkAttribute::Link(3),
         LinkAttribute::LinkInfo(vec![
@@ -362,6 +365,8 @@ fn a_vlan_link_message() {
         mac: [2, 0, 0, 0, 0, 1],
         mtu: 1496,
         up: true,
+        group: 7,
+        kind: "vlan".to_owned(),
         vlan: Some((LAN, VlanTag { tpid: 0x88a8, id: 100 })),
     };
     assert_eq!(translate(&header, &payload).unwrap(), Some(Event::Link(expected.clone())));

@@ -63,6 +63,10 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     /// Administratively up and with carrier.
     pub(crate) up: bool,
+    /// Its group (`IFLA_GROUP`).
+    pub(crate) group: u32,
+    /// Its kind (`IFLA_INFO_KIND`), or nothing.
+    pub(crate) kind: String,
     /// The link below and the tag, for a VLAN.
     pub(crate) vlan: Option<(IfIndex, VlanTag)>,
 }
@@ -158,6 +162,8 @@ fn link(message: LinkMessage) -> Option<Link> {
         mac: [0; 6],
         mtu: 0,
         up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        group: 0,
+        kind: String::new(),
         vlan: None,
     };
     let (mut below, mut in_other_namespace, mut tag) = (None, false, None);
@@ -168,7 +174,11 @@ fn link(message: LinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Link(index) => below = Some(IfIndex(index)),
             LinkAttribute::LinkNetNsId(_) => in_other_namespace = true,
-            LinkAttribute::LinkInfo(infos) => tag = vlan_tag(&infos),
+            LinkAttribute::Group(group) => link.group = group,
+            LinkAttribute::LinkInfo(infos) => {
+                tag = vlan_tag(&infos);
+                link.kind = infos.iter().find_map(kind_name).unwrap_or_default();
+            }
             _ => {}
         }
     }
@@ -176,6 +186,14 @@ fn link(message: LinkMessage) -> Option<Link> {
         link.vlan = Some((below, tag));
     }
     Some(link)
+}
+
+/// A link's kind in rtnetlink's word.
+fn kind_name(info: &LinkInfo) -> Option<String> {
+    match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
 }
 
 fn vlan_tag(infos: &[LinkInfo]) -> Option<VlanTag> {

@@ -20,7 +20,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
-    thread::{Builder, JoinHandle},
+    thread::{Builder, JoinHandle, Thread},
     time::{Duration, Instant},
 };
 
@@ -35,7 +35,7 @@ use crate::{
 pub enum IdlePolicy {
     /// It goes on polling: the shortest latency, a whole core.
     Poll,
-    /// It spins a while, then pauses, then naps, up to 600 µs at a time.
+    /// It spins a while, then pauses, then naps, up to 600 µs at a time; [`Runtime::threads`] can be woken.
     #[default]
     Adaptive,
 }
@@ -201,6 +201,11 @@ where
         self.workers.iter().map(|worker| worker.core).collect()
     }
 
+    /// The workers' threads, in order. To unpark one ends its nap, so that it looks at its messages now.
+    pub fn threads(&self) -> Vec<Thread> {
+        self.workers.iter().map(|worker| worker.thread.thread().clone()).collect()
+    }
+
     /// What each worker counted, in order.
     pub fn stats(&self) -> Vec<WorkerStats> {
         let read = |cells: &Cells| WorkerStats {
@@ -291,7 +296,7 @@ fn run<F: FnMut(Duration) -> usize>(
                 Wait::Pause => (0..PAUSE_BATCH).for_each(|_| std::hint::spin_loop()),
                 Wait::Nap(length) => {
                     let before = Instant::now();
-                    std::thread::sleep(length);
+                    std::thread::park_timeout(length);
                     add(&cells.naps, 1);
                     add(&cells.napped_ns, before.elapsed().as_nanos() as u64);
                 }

@@ -87,6 +87,19 @@ drop_reasons! {
     NeighbourQueueFull = "neighbour_queue_full", "Too many packets wait for the next hop's address.";
     NeighbourFailed = "neighbour_failed", "The next hop did not answer for its address.";
     NoPeer = "no_peer", "The port's pair is not there.";
+    // rules
+    RuleIngress = "rule_ingress", "A rule on the device that the frame came by dropped it.";
+    RulePrerouting = "rule_prerouting", "A rule dropped the packet before it was routed.";
+    RuleInput = "rule_input", "A rule dropped the packet on its way to this node.";
+    RuleForward = "rule_forward", "A rule dropped the packet on its way through.";
+    RuleOutput = "rule_output", "A rule dropped the packet, which this node sent.";
+    RulePostrouting = "rule_postrouting", "A rule dropped the packet when it was about to leave.";
+    RuleEgress = "rule_egress", "A rule on the device that the frame was to leave by dropped it.";
+    RuleArp = "rule_arp", "A rule dropped the ARP message.";
+    RuleBridge = "rule_bridge", "A rule dropped the frame on its way between the ports of a pair.";
+    RuleRejected = "rule_rejected", "A rule refused the packet, and the sender was told where that is allowed.";
+    RuleNowhere = "rule_nowhere", "A rule sent the packet where nothing is: no such interface, no neighbour, or round and round.";
+    QueueNobody = "queue_nobody", "A rule gave the packet to a program, but none listens to that queue.";
     // resources
     NoMemory = "no_memory", "No frame was free in the pool, or no headroom in the frame.";
     TwinQueueFull = "twin_queue_full", "The queue to the kernel twin was full.";

@@ -266,6 +266,66 @@ fn not_ip(l2: LinkLayer, end: usize) -> Layers {
     }
 }
 
+impl Layers {
+    /// Nothing found yet, as [`Default`] has it.
+    pub const NONE: Self = Self {
+        key: FlowKey {
+            src: [0; 16],
+            dst: [0; 16],
+            sport: [0; 2],
+            dport: [0; 2],
+            protocol: 0,
+            family: 0,
+            zone: [0; 2],
+        },
+        ethertype: 0,
+        vlan: [0; 2],
+        vlan_count: 0,
+        l2_kind: L2Kind::Unicast,
+        dst_mac: [0; 8],
+        l3: L3::Other,
+        l4: L4::Other,
+        l3_offset: 0,
+        l4_offset: 0,
+        end: 0,
+        protocol: 0,
+        ttl: 0,
+        tos: 0,
+        fragment: FragmentPart::Whole,
+        dont_fragment: false,
+        options: false,
+    };
+
+    /// The same of a frame that lost `n` bytes in front, or none where the headers begin within those.
+    pub fn without_front(mut self, n: u16) -> Option<Self> {
+        self.l3_offset = self.l3_offset.checked_sub(n)?;
+        self.l4_offset = self.l4_offset.checked_sub(n)?;
+        self.end = self.end.checked_sub(u32::from(n))?;
+        Some(self)
+    }
+
+    /// The same of a frame that got `n` bytes in front.
+    #[must_use]
+    pub fn with_front(mut self, n: u16) -> Self {
+        self.l3_offset = self.l3_offset.saturating_add(n);
+        self.l4_offset = self.l4_offset.saturating_add(n);
+        self.end = self.end.saturating_add(u32::from(n));
+        self
+    }
+
+    /// What is known of a frame whatever is in it: all that the parse finds, or as much of the link layer as is right.
+    pub fn of<F: Frame>(frame: &F) -> Self {
+        let mut layers = Self::default();
+        if parse_into(frame, &mut layers).is_ok() {
+            return layers;
+        }
+        match parse_l2(frame) {
+            Ok(l2) => not_ip(l2, frame.len()),
+            Err(_) => Self { end: frame.len() as u32, ..Self::default() },
+        }
+    }
+}
+
 /// Headers of a frame that was parsed. None fails: of a frame that was not, or was cut since, the bytes that are not there
 /// read as zeros.
 impl Layers {

@@ -26,6 +26,10 @@ pub struct Iface {
     pub mtu: u32,
     /// Administratively up, with carrier.
     pub up: bool,
+    /// Its group (`ip link set … group`), 0 where none was set.
+    pub group: u32,
+    /// Its kind as rtnetlink says it (`IFLA_INFO_KIND`), or nothing.
+    pub kind: String,
 }
 
 /// One VLAN tag of an interface.

@@ -41,6 +41,8 @@ struct Candidate {
 /// The control side's view. See the module's overview.
 pub struct Rib {
     ports: Vec<PortState>,
+    /// By port.
+    names: Vec<Arc<str>>,
     ifaces: BTreeMap<IfIndex, IfaceEntry>,
     neighbours: HashMap<(IfIndex, IpAddr), NeighbourState, RandomState>,
     /// Best first.
@@ -58,8 +60,10 @@ pub struct Rib {
 impl Rib {
     /// No interface, no route, these ports.
     pub fn new(ports: Vec<PortState>) -> Self {
+        let names = (0..ports.len()).map(|n| format!("port{n}").into()).collect();
         Self {
             ports,
+            names,
             ifaces: BTreeMap::new(),
             neighbours: HashMap::default(),
             routes: HashMap::default(),
@@ -81,6 +85,14 @@ impl Rib {
             *known = state;
             self.changed = true;
         }
+    }
+
+    /// Names the ports, in their order; those without a name are `port0` and so on.
+    pub fn name_ports<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        for (known, name) in self.names.iter_mut().zip(names) {
+            *known = name.into();
+        }
+        self.changed = true;
     }
 
     /// What is known of a port.
@@ -137,7 +149,7 @@ impl Rib {
         let (fib4, fib6) = (self.fib4.publish(), self.fib6.publish());
         self.changed = false;
         self.generation.0 += 1;
-        let mut layout = Layout::new(&self.ports, &self.ifaces);
+        let mut layout = Layout::new(&self.ports, &self.names, &self.ifaces);
         for ((iface, addr), state) in &self.neighbours {
             layout.neighbour(*iface, *addr, Some(*state));
         }
@@ -289,11 +301,17 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(ports: &[PortState], ifaces: &BTreeMap<IfIndex, IfaceEntry>) -> Self {
+    fn new(
+        ports: &[PortState],
+        names: &[Arc<str>],
+        ifaces: &BTreeMap<IfIndex, IfaceEntry>,
+    ) -> Self {
         let mut layout = Self {
             ports: ports
                 .iter()
-                .map(|state| PortEntry {
+                .zip(names)
+                .map(|(state, name)| PortEntry {
+                    name: name.clone(),
                     state: *state,
                     untagged: None,
                     tagged: HashMap::default(),
@@ -360,7 +378,10 @@ impl Layout {
         neighbours: &HashMap<(IfIndex, IpAddr), NeighbourState, RandomState>,
     ) -> Path {
         match spec.kind {
-            RouteKind::Local | RouteKind::Broadcast | RouteKind::Multicast => return Path::Local,
+            kind @ (RouteKind::Local | RouteKind::Broadcast | RouteKind::Multicast) => {
+                let iface = spec.hops.first().and_then(|hop| self.slots.get(&hop.iface).copied());
+                return Path::Local { kind, iface };
+            }
             RouteKind::Blackhole => return Path::Blackhole,
             RouteKind::Unreachable => return Path::Unreachable,
             RouteKind::Prohibit => return Path::Prohibit,
@@ -376,7 +397,7 @@ impl Layout {
                     return None;
                 }
                 let way = match (iface.port, hop.via) {
-                    (None, _) => Hop::Kernel,
+                    (None, _) => Hop::Kernel(slot),
                     (Some(_), None) => Hop::OnLink(slot),
                     (Some(_), Some(via)) => Hop::Via(self.neighbour(
                         hop.iface,

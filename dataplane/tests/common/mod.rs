@@ -23,6 +23,7 @@ use dataplane::time::Tick;
 use dataplane::worker::Worker;
 use etherparse::PacketBuilder;
 use packet::{DropReason, PortIndex, VecFrame, VecIo, VecPool};
+use ruleset::ids::WorkerId;
 
 pub const LAN: PortIndex = PortIndex(0);
 pub const WAN: PortIndex = PortIndex(1);
@@ -66,7 +67,17 @@ pub fn prefix(text: &str) -> Prefix {
 }
 
 pub fn iface(index: IfIndex, name: &str, port: Option<PortIndex>, mac: [u8; 6]) -> Iface {
-    Iface { index, name: name.into(), port, vlan: Default::default(), mac, mtu: 1500, up: true }
+    Iface {
+        index,
+        name: name.into(),
+        port,
+        vlan: Default::default(),
+        mac,
+        mtu: 1500,
+        up: true,
+        group: 0,
+        kind: String::new(),
+    }
 }
 
 pub fn vlan_iface(index: IfIndex, port: PortIndex, mac: [u8; 6], tags: &[(u16, u16)]) -> Iface {
@@ -126,7 +137,7 @@ impl Node {
         let pool = VecPool::new(4096);
         let mut rib = Rib::new(ports.to_vec());
         let wakes = Arc::new(Wakes::default());
-        let (link, handle) = control::link(ports.len(), wakes.clone());
+        let (link, handle) = control::link(WorkerId(0), ports.len(), wakes.clone());
         let tables = rib.publish().unwrap();
         let worker = Worker::new(VecIo::new(ports.len(), pool.clone()), link, tables, 1000);
         Self { worker, handle, rib, pool, wakes, now: Tick(1_000_000_000) }
@@ -184,7 +195,7 @@ impl Node {
             .try_iter()
             .filter_map(|message| match message {
                 FromWorker::Resolve { iface, addr } => Some((iface, addr)),
-                FromWorker::Retired(_) => None,
+                FromWorker::Retired(_) | FromWorker::RetiredProgram(_) => None,
             })
             .collect()
     }

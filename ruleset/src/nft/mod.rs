@@ -35,6 +35,7 @@ mod op;
 mod rule;
 mod set;
 mod table;
+pub mod trace;
 mod validate;
 
 pub(crate) use batch::Batch;
