@@ -30,6 +30,7 @@ mod dump;
 mod elem;
 mod flowtable;
 mod generation;
+pub mod image;
 mod object;
 mod op;
 mod rule;
