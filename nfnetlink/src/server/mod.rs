@@ -323,6 +323,7 @@ impl Server {
     fn drop_client(&mut self, id: u64) {
         // Closing it takes it out of the epoll set.
         if self.connections.remove(&id).is_some() {
+            self.stats.closed.add(1);
             self.engine.disconnect(id);
         }
     }

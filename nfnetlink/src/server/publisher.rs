@@ -60,16 +60,22 @@ impl Publisher {
         let taken = match self.sender.try_send(event) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
-                self.waker.0.stats.unpublished.add(1);
-                if (1..=GROUPS).contains(&group) {
-                    self.waker.0.lost.fetch_or(1 << (group - 1), Ordering::AcqRel);
-                }
+                self.lost(group, 1);
                 false
             }
             Err(TrySendError::Disconnected(_)) => return false,
         };
         self.waker.wake();
         taken
+    }
+
+    /// Says that `events` for a group were lost before they came here; its members are told that they missed something when
+    /// the server is woken.
+    pub fn lost(&self, group: u32, events: u64) {
+        self.waker.0.stats.unpublished.add(events);
+        if (1..=GROUPS).contains(&group) {
+            self.waker.0.lost.fetch_or(1 << (group - 1), Ordering::AcqRel);
+        }
     }
 
     /// What wakes the server.

@@ -22,6 +22,8 @@ impl Counter {
 pub struct Stats {
     /// Clients that came.
     pub accepted: Counter,
+    /// Clients that have gone again.
+    pub closed: Counter,
     /// Clients that were sent away because there were too many.
     pub turned_away: Counter,
     /// Clients whose connection was closed because what they sent broke the framing.
