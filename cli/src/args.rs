@@ -7,12 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::model::DEFAULT_SOCKET;
+use crate::config::rules::DEFAULT_NFNL;
 
 /// The configuration file when nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/twinwall/twinwall.toml";
-
-/// Where the daemon's netlink socket is when nobody says otherwise.
-pub const DEFAULT_NFNL: &str = "/run/twinwall/nfnl.sock";
 
 /// A router on DPDK that the kernel's own tools configure.
 #[derive(Debug, Parser)]
@@ -42,6 +40,15 @@ pub enum Command {
     Workers(WatchArgs),
     /// Shows why packets were dropped
     Drops(DropsArgs),
+    /// Tells what rules can be made of: expressions, objects, extensions of iptables, with their attributes
+    Describe {
+        /// The name of one, such as `payload`
+        #[arg(value_name = "EXPR")]
+        name: Option<String>,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Runs a program whose netfilter netlink goes to the daemon instead of the kernel
     ///
     /// So nft, conntrack, iptables-nft and whatever is built on libmnl or libnetfilter_* work on twinwall unmodified. The program

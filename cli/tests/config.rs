@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cli::config::{self, Hugepages, Loaded, Mode, Report, Severity, Source, host::PageSize};
+use cli::config::{self, Hugepages, Loaded, Mode, Report, Rules, Severity, Source, host::PageSize};
 
 /// A machine of four cores, of which the process may use three, with 256 MiB of hugepages free.
 fn machine() -> config::Host {
@@ -259,6 +259,55 @@ fn each_bad_line_is_named_with_its_place_and_its_remedy() {
     for (line, expected) in PORT {
         one_finding(&file("", line), expected);
     }
+}
+
+/// Bad lines of `[rules]` and `[nfnetlink]`, which stand on line 12, and what is said.
+const RULES: &[(&str, &str)] = &[
+    (
+        "[rules]\nruleset = \"rules.conf\"",
+        "t.toml:12:11: error: `ruleset` in [rules] cannot be \"rules.conf\"; write an absolute path",
+    ),
+    (
+        "[rules]\nruleset = \"/no/such/file\"",
+        "t.toml:12:11: error: the ruleset /no/such/file cannot be read: No such file or directory",
+    ),
+    (
+        "[rules]\nrestore = \"lst\"",
+        "t.toml:12:11: error: `restore` in [rules] cannot be \"lst\"; did you mean \"last\"?",
+    ),
+    (
+        "[rules]\nrestore = \"last\"\nruleset = \"/dev/null\"",
+        "t.toml:12:11: error: `restore` and `ruleset` in [rules] are two places that rules come from",
+    ),
+    (
+        "[rules]\nstate = \"/var/lib/x\"",
+        "t.toml:12:9: error: `state` in [rules] has no meaning without `restore`",
+    ),
+    (
+        "[nfnetlink]\nsocket = \"nfnl.sock\"",
+        "t.toml:12:10: error: `socket` in [nfnetlink] cannot be \"nfnl.sock\"",
+    ),
+    (
+        "[nfnetlink]\nsocket = \"/run/twinwall/api.sock\"",
+        "t.toml:12:10: error: the netlink socket is the API's: /run/twinwall/api.sock",
+    ),
+    (
+        "[nfnetlink]\ngroup = \"no-such-group\"",
+        "t.toml:12:9: error: there is no group \"no-such-group\"; make it with `groupadd --system no-such-group`",
+    ),
+];
+
+#[test]
+fn where_rules_come_from_is_held_against_the_machine() {
+    for (line, expected) in RULES {
+        one_finding(&format!("{}{line}\n", file("", "")), expected);
+    }
+    let rules = |lines: &str| parse(&format!("{}{lines}\n", file("", ""))).unwrap().config.rules;
+    assert!(matches!(rules(""), Rules::Empty));
+    let last = rules("[rules]\nrestore = \"last\"");
+    assert!(matches!(last, Rules::Last(path) if path.get_ref().ends_with("twinwall/ruleset.nfnl")));
+    let loaded = parse(&format!("{}[nfnetlink]\ngroup = \"root\"\n", file("", ""))).unwrap();
+    assert_eq!(loaded.resolved.group, Some(0));
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Resolved {
     pub cores: Vec<u32>,
     /// Whether DPDK's memory comes from hugepages.
     pub hugepages: bool,
+    /// The number of the netlink socket's group.
+    pub group: Option<u32>,
 }
 
 fn names_in(folder: impl AsRef<Path>) -> Vec<String> {
@@ -121,7 +123,11 @@ pub fn socket_of(core: u32) -> u32 {
 /// Holds `config` against `host`.
 pub fn check(config: &Config, host: &Host, findings: &mut Vec<Diagnostic>) -> Resolved {
     devices(config, host, findings);
-    Resolved { cores: cores(config, host, findings), hugepages: hugepages(config, host, findings) }
+    Resolved {
+        cores: cores(config, host, findings),
+        hugepages: hugepages(config, host, findings),
+        group: super::rules::resolve(config, findings),
+    }
 }
 
 fn list(cores: &BTreeSet<u32>) -> String {

@@ -15,6 +15,7 @@ pub mod device;
 pub mod diagnostic;
 pub mod host;
 pub mod model;
+pub mod rules;
 
 mod check;
 mod reader;
@@ -25,6 +26,7 @@ pub use device::{Device, DeviceKind};
 pub use diagnostic::{Diagnostic, Report, Severity, Source, Span};
 pub use host::{Host, Resolved};
 pub use model::{Api, Config, Dataplane, Hugepages, Idle, Log, LogFormat, Mode, Port};
+pub use rules::{Nfnetlink, Rules};
 
 /// A configuration that can be started, and what there is to say of it.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use toml::de::DeTable;
 use super::device::Device;
 use super::diagnostic::{Diagnostic, Span};
 use super::reader::{Findings, Reader};
+use super::rules::{Nfnetlink, Rules, read_nfnetlink, read_rules};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// Each `[[port]]`, in the order of the file: a port's place is its index.
     pub ports: Vec<Port>,
+    /// `[nfnetlink]`.
+    pub nfnetlink: Nfnetlink,
+    /// `[rules]`.
+    pub rules: Rules,
     /// `[api]`.
     pub api: Api,
     /// `[log]`.
@@ -140,7 +145,7 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
             findings.borrow_mut().push(Diagnostic::error(
                 span,
                 format!("this is not TOML: {}", error.message()),
-                "docs/config.md shows the form; the sections are [dataplane], [[port]], [api], [log]",
+                "docs/config.md shows the form; the sections are [dataplane], [[port]], [nfnetlink], [rules], [api], [log]",
             ));
         }
         return None;
@@ -160,10 +165,14 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
             "add a section such as:\n[[port]]\nname = \"lan\"\ndevice = \"net_af_packet0,iface=eth1\"",
         ));
     }
+    let nfnetlink = read_nfnetlink(
+        root.table("nfnetlink", "[nfnetlink]").unwrap_or_else(|| nowhere("[nfnetlink]")),
+    );
+    let rules = read_rules(root.table("rules", "[rules]").unwrap_or_else(|| nowhere("[rules]")));
     let api = read_api(root.table("api", "[api]").unwrap_or_else(|| nowhere("[api]")));
     let log = read_log(root.table("log", "[log]").unwrap_or_else(|| nowhere("[log]")));
     root.finish();
-    Some(Config { dataplane, ports, api, log })
+    Some(Config { dataplane, ports, nfnetlink, rules, api, log })
 }
 
 fn or<T>(value: Option<Spanned<T>>, default: T) -> Spanned<T> {
