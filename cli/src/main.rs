@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::args::{Cli, Command, DEFAULT_NFNL};
+use cli::args::{Cli, Command};
 use cli::commands::{self, DropsView, PortsView, StatusView, View, WorkersView};
+use cli::config::rules::DEFAULT_NFNL;
 use cli::daemon::DaemonError;
 
 fn main() -> ExitCode {
@@ -40,6 +41,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ports(args) => show(&PortsView, &args)?,
         Command::Workers(args) => show(&WorkersView, &args)?,
         Command::Drops(args) => show(&DropsView { all: args.all }, &args.watch)?,
+        Command::Describe { name, json } => {
+            if !commands::describe(name.as_deref(), json)? {
+                eprintln!(
+                    "twinwall: nothing is called {:?}; `twinwall describe` lists all",
+                    name.unwrap_or_default()
+                );
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Command::Exec { socket, command } => return Ok(commands::exec(&socket, &command)?),
         Command::Nft { arguments } => {
             let socket = std::env::var_os("TWINWALL_NFNL").unwrap_or_else(|| DEFAULT_NFNL.into());

@@ -12,7 +12,7 @@
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::Snapshots;
-use super::model::{PortCounters, WorkerCounters};
+use super::model::{PortCounters, RuleCounts, WorkerCounters};
 
 /// A counter of a port: its metric, what it means, how to read it.
 type PortMetric = (&'static str, Unit, &'static str, fn(&PortCounters) -> u64);
@@ -115,6 +115,28 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     ("twinwall_interfaces", Unit::Count, "Interfaces that forwarding knows."),
     ("twinwall_routes", Unit::Count, "Routes that forwarding knows."),
     ("twinwall_neighbours", Unit::Count, "Neighbours that forwarding knows."),
+    ("twinwall_ruleset_generation", Unit::Count, "Commits of the ruleset, and one."),
+    ("twinwall_ruleset_oldest_generation", Unit::Count, "The oldest ruleset that a worker runs."),
+    ("twinwall_ruleset_adoption_seconds", Unit::Seconds, "How long the last commit took to run."),
+    ("twinwall_ruleset_objects", Unit::Count, "What the ruleset has of each kind."),
+    ("twinwall_nfnetlink_clients", Unit::Count, "Programs connected to the netlink socket."),
+];
+
+/// A counter of rules and their clients: its metric, what it means, how to read it.
+type RuleMetric = (&'static str, &'static str, fn(&RuleCounts) -> u64);
+
+const RULES: &[RuleMetric] = &[
+    ("twinwall_logs_suppressed_total", "Packets that rules would have logged.", |c| {
+        c.logs_suppressed
+    }),
+    ("twinwall_traces_lost_total", "Steps of traced packets that nobody heard of.", |c| {
+        c.traces_lost
+    }),
+    ("twinwall_nfnetlink_requests_total", "Requests on the netlink socket.", |c| c.requests),
+    ("twinwall_nfnetlink_refused_total", "Messages that were refused.", |c| c.refused),
+    ("twinwall_nfnetlink_overruns_total", "Events and answers that slow clients lost.", |c| {
+        c.overruns
+    }),
 ];
 
 const DROPS: &str = "twinwall_drops_total";
@@ -129,6 +151,9 @@ pub fn describe() {
     }
     for (name, unit, help) in GAUGES {
         describe_gauge!(*name, *unit, *help);
+    }
+    for (name, help, _) in RULES {
+        describe_counter!(*name, Unit::Count, *help);
     }
     describe_counter!(DROPS, Unit::Count, "Frames dropped on purpose, by reason and port.");
 }
@@ -155,6 +180,26 @@ pub fn publish(from: &dyn Snapshots) {
     gauge!("twinwall_routes", "family" => "ipv4").set(float(tables.ipv4_routes));
     gauge!("twinwall_routes", "family" => "ipv6").set(float(tables.ipv6_routes));
     gauge!("twinwall_neighbours").set(float(tables.neighbours));
+
+    let rules = status.rules;
+    gauge!("twinwall_ruleset_generation").set(float(rules.generation));
+    gauge!("twinwall_ruleset_oldest_generation").set(float(rules.oldest_in_use));
+    gauge!("twinwall_ruleset_adoption_seconds").set(float(rules.adopted_ns) / 1e9);
+    gauge!("twinwall_nfnetlink_clients").set(float(rules.clients));
+    for (kind, count) in [
+        ("table", rules.tables),
+        ("chain", rules.chains),
+        ("rule", rules.rules),
+        ("set", rules.sets),
+        ("element", rules.elements),
+        ("object", rules.objects),
+        ("flowtable", rules.flowtables),
+    ] {
+        gauge!("twinwall_ruleset_objects", "kind" => kind).set(float(count));
+    }
+    for (metric, _, read) in RULES {
+        counter!(*metric).absolute(read(&rules));
+    }
 
     let ports = from.ports().ports;
     for port in &ports {

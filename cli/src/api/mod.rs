@@ -15,6 +15,7 @@
 //! Handlers run on the control thread and only read. Access is by the socket's file mode (0660); whoever may connect may
 //! read everything.
 
+pub mod expressions;
 pub mod metrics;
 pub mod model;
 mod socket;
@@ -32,7 +33,7 @@ use utoipa::{IntoParams, OpenApi};
 
 pub use socket::{Socket, SocketError, serve};
 
-use model::{ApiError, Drops, Interfaces, Ports, Routes, Status, Workers};
+use model::{ApiError, Drops, Expressions, Interfaces, Ports, Routes, Status, Workers};
 
 /// Where answers come from. Every method reads what is there and returns soon; none waits for a worker.
 pub trait Snapshots: Send + Sync + 'static {
@@ -66,6 +67,7 @@ pub fn router(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Route
         .route("/v1/drops", get(drops))
         .route("/v1/interfaces", get(interfaces))
         .route("/v1/routes", get(routes))
+        .route("/v1/expressions", get(list_expressions))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
@@ -81,7 +83,17 @@ pub fn router(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Route
         description = "What a running twinwall does. Read only; counters only grow.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    paths(status, ports, workers, drops, interfaces, routes, openapi, render_metrics),
+    paths(
+        status,
+        ports,
+        workers,
+        drops,
+        interfaces,
+        routes,
+        list_expressions,
+        openapi,
+        render_metrics
+    ),
     components(schemas(ApiError))
 )]
 struct Document;
@@ -159,6 +171,12 @@ async fn routes(
         Ok(_) => failure(StatusCode::BAD_REQUEST, format!("limit is at most {LIMIT_MAX}")),
         Err(rejection) => failure(StatusCode::BAD_REQUEST, rejection.body_text()),
     }
+}
+
+/// What rules can be made of: expressions, objects and extensions with their attributes.
+#[utoipa::path(get, path = "/v1/expressions", responses((status = 200, body = Expressions)))]
+async fn list_expressions() -> Json<Expressions> {
+    Json(expressions::all())
 }
 
 /// This document.

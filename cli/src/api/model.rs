@@ -35,6 +35,9 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// What forwarding knows.
     pub tables: TableCounts,
+    /// The ruleset, and who changes it.
+    #[serde(default)]
+    pub rules: RuleCounts,
 }
 
 /// A pool of frames.
@@ -63,6 +66,45 @@ pub struct TableCounts {
     pub ipv6_routes: u64,
     /// Neighbours.
     pub neighbours: u64,
+}
+
+/// How much of a ruleset there is, and what goes on around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuleCounts {
+    /// Counts commits; 1 is the empty ruleset at the start.
+    pub generation: u64,
+    /// The oldest generation that a worker still runs.
+    pub oldest_in_use: u64,
+    /// Nanoseconds from the last commit until all workers ran it.
+    pub adopted_ns: u64,
+    /// Tables.
+    pub tables: u64,
+    /// Chains.
+    pub chains: u64,
+    /// Rules.
+    pub rules: u64,
+    /// Sets and maps, the anonymous ones of rules among them.
+    pub sets: u64,
+    /// Elements of sets and maps.
+    pub elements: u64,
+    /// Stateful objects.
+    pub objects: u64,
+    /// Flowtables.
+    pub flowtables: u64,
+    /// Packets that rules would have logged, but for the rate or a full queue.
+    pub logs_suppressed: u64,
+    /// Steps of traced packets that were lost before listeners heard.
+    pub traces_lost: u64,
+    /// The netlink socket's path.
+    pub socket: String,
+    /// Clients that are connected to it now.
+    pub clients: u64,
+    /// Requests, a batch counting once.
+    pub requests: u64,
+    /// Messages that were refused.
+    pub refused: u64,
+    /// Events and answers that were lost because a client was too slow.
+    pub overruns: u64,
 }
 
 /// All ports.
@@ -285,6 +327,99 @@ pub struct NextHop {
     pub interface: String,
     /// Its share, against the other next hops'.
     pub weight: u16,
+}
+
+/// What rules can be made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Expressions {
+    /// Expressions, of which rules consist.
+    pub expressions: Vec<Description>,
+    /// Stateful objects, which rules share by name.
+    pub objects: Vec<Description>,
+    /// Matches and targets of iptables, arptables and ebtables, by revision.
+    pub extensions: Vec<Extension>,
+}
+
+impl Expressions {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.expressions.is_empty() && self.objects.is_empty() && self.extensions.is_empty()
+    }
+}
+
+/// An expression or a kind of object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Description {
+    /// Its name on the wire.
+    pub name: String,
+    /// An object's type on the wire (`NFT_OBJECT_…`).
+    pub number: Option<u32>,
+    /// What it does.
+    pub help: String,
+    /// Whether it has state of its own.
+    pub stateful: bool,
+    /// Why no rule can use it, where none can.
+    pub refusal: Option<String>,
+    /// Its attributes.
+    pub attributes: Vec<Field>,
+}
+
+/// An attribute of an expression or object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Field {
+    /// Its number.
+    pub number: u16,
+    /// Its name.
+    pub name: String,
+    /// `integer`, `choice`, `flags`, `text`, `bytes`, `register`, `data`, `expressions` or `nested`.
+    pub kind: String,
+    /// Bytes of an integer; of a text or of bytes the most.
+    pub bytes: Option<u32>,
+    /// The least integer.
+    pub min: Option<u64>,
+    /// The greatest integer.
+    pub max: Option<u64>,
+    /// The words of a choice or of flags.
+    pub words: Vec<Word>,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it means, with its unit.
+    pub help: String,
+    /// What is nested in it.
+    #[schema(no_recursion)]
+    pub attributes: Vec<Field>,
+}
+
+/// A value with a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Word {
+    /// The value on the wire.
+    pub value: u64,
+    /// Its name.
+    pub name: String,
+}
+
+/// One revision of an extension of iptables, arptables or ebtables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Extension {
+    /// Its name.
+    pub name: String,
+    /// Its revision.
+    pub revision: u8,
+    /// `match` or `target`.
+    pub role: String,
+    /// What it does.
+    pub help: String,
+    /// `acts` as on Linux; `stored` and listed; or `refused`.
+    pub standing: String,
+    /// What it does to packets where it is stored, or why it is refused.
+    pub why: Option<String>,
+    /// The families that it is for; none named: any.
+    pub families: Vec<String>,
+    /// The table that it must stand in.
+    pub table: Option<String>,
+    /// Bytes of its structure.
+    pub bytes: u64,
 }
 
 /// Why a request failed.

@@ -50,7 +50,7 @@ pub fn exec(socket: &Path, command: &[OsString]) -> Result<ExitCode, ExecError> 
     let Some((program, arguments)) = command.split_first() else {
         return Ok(ExitCode::from(NOT_FOUND));
     };
-    let library = library(env::var_os(LIBRARY_VARIABLE), env::current_exe().ok())?;
+    let mut tool = tool(program, socket)?;
     if let Some(path) = find(program, env::var_os("PATH").as_deref())
         && let Some(why) = bypasses(&path)
     {
@@ -65,14 +65,24 @@ pub fn exec(socket: &Path, command: &[OsString]) -> Result<ExitCode, ExecError> 
             socket.display()
         );
     }
-    let error = Command::new(program)
-        .args(arguments)
-        .env("LD_PRELOAD", preload(&library, env::var_os("LD_PRELOAD").as_deref()))
-        .env(SOCKET_VARIABLE, socket)
-        .exec();
+    let error = tool.args(arguments).exec();
     eprintln!("twinwall: {}: {error}", Path::new(program).display());
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
     Ok(ExitCode::from(code))
+}
+
+/// A command that runs `program` with its netfilter netlink led to `socket`.
+///
+/// # Errors
+///
+/// When the preload library is missing.
+pub(crate) fn tool(program: &OsStr, socket: &Path) -> Result<Command, ExecError> {
+    let library = library(env::var_os(LIBRARY_VARIABLE), env::current_exe().ok())?;
+    let mut command = Command::new(program);
+    command
+        .env("LD_PRELOAD", preload(&library, env::var_os("LD_PRELOAD").as_deref()))
+        .env(SOCKET_VARIABLE, socket);
+    Ok(command)
 }
 
 /// Where the library is: where the environment says, beside this program, or where it is installed.
@@ -111,7 +121,7 @@ fn preload(library: &Path, before: Option<&OsStr>) -> OsString {
 }
 
 /// The file that a command's name means.
-fn find(program: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+pub(crate) fn find(program: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(program.into());
     }

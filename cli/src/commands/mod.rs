@@ -6,6 +6,7 @@
 //! an earlier answer to compare with. [`show`] asks once or again and again. [`exec()`] runs a tool on the daemon. The others
 //! print something that needs no daemon.
 
+pub mod describe;
 pub mod drops;
 pub mod exec;
 mod numbers;
@@ -25,6 +26,7 @@ use crate::args::{Cli, WatchArgs};
 use crate::client::{Client, ClientError};
 use crate::config::{self, Host, Report};
 
+pub use describe::describe;
 pub use drops::DropsView;
 pub use exec::exec;
 pub use ports::PortsView;

@@ -51,6 +51,41 @@ impl View for StatusView {
             ("generation", format!("{}{lag}", tables.generation)),
             ("icmp rate", format!("{}/s", grouped(now.icmp_rate.into()))),
         ]);
+        let rules = &now.rules;
+        let lag = match rules.generation.saturating_sub(rules.oldest_in_use) {
+            0 => String::new(),
+            n => format!(" (a worker is {n} behind)"),
+        };
+        lines.extend([
+            (
+                "rules",
+                format!(
+                    "{} in {} chains of {} tables, generation {}{lag}",
+                    grouped(rules.rules),
+                    grouped(rules.chains),
+                    grouped(rules.tables),
+                    rules.generation
+                ),
+            ),
+            ("sets", format!("{}, {} elements", grouped(rules.sets), grouped(rules.elements))),
+            (
+                "nfnetlink",
+                format!(
+                    "{}, {} clients, {} requests, {} refused",
+                    rules.socket,
+                    grouped(rules.clients),
+                    grouped(rules.requests),
+                    grouped(rules.refused)
+                ),
+            ),
+        ]);
+        let lost = [
+            ("logs", rules.logs_suppressed, "lines suppressed"),
+            ("traces", rules.traces_lost, "steps lost"),
+            ("overruns", rules.overruns, "events or answers lost by slow clients"),
+        ];
+        let lost = lost.into_iter().filter(|(_, n, _)| *n > 0);
+        lines.extend(lost.map(|(name, n, what)| (name, format!("{} {what}", grouped(n)))));
         lines
             .iter()
             .map(|(name, value)| format!("{name:<12}{value}"))

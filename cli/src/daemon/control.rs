@@ -8,17 +8,17 @@
 //!
 //! # Who may touch what
 //!
-//! The Rib is behind a lock that is held for the time of a change; no worker ever takes it. Tables that a worker did not
+//! The nfnetlink thread hands over programs and waits until all workers run them. The Rib is behind a lock that is held for the time of a change; no worker ever takes it. Tables that a worker did not
 //! take because its queue was full wait in `behind`, newest only.
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded};
-use dataplane::control::{Arrivals, FromWorker, ToWorker, WallClock};
+use dataplane::control::{Arrival, Arrivals, FromWorker, ToWorker, WallClock};
 use dataplane::rib::{IfIndex, Rib};
 use dataplane::stats::WorkerStats;
 use dataplane::tables::{PortState, Tables};
@@ -31,7 +31,7 @@ use crate::mirror::Batch;
 /// How often links are looked at and workers watched: some devices take up a new peer only when asked.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long workers may take to run new rules, before that is an error.
+/// How long workers may take to run new rules before a commit is acknowledged without them.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One worker as the control side knows it.
@@ -50,10 +50,20 @@ pub(super) struct Control {
     ropes: Vec<Rope>,
     /// By worker: tables that it has still to be given.
     behind: Mutex<Vec<Option<Arc<Tables>>>>,
-    /// The newest rules. Held while workers take them up, so that they come one after the other.
-    program: Mutex<Arc<Program>>,
+    programs: Mutex<Programs>,
     /// The workers' threads, to end their naps; set once they run.
     threads: OnceLock<Vec<Thread>>,
+    /// How long the workers took to run the last program, in nanoseconds. Written by the nfnetlink thread.
+    adoption: AtomicU64,
+}
+
+/// Programs on their way to workers.
+#[derive(Default)]
+struct Programs {
+    /// The workers run, or will at once, so that they can be waited for.
+    running: bool,
+    /// By worker: the program that it has still to be given.
+    behind: Vec<Option<(Arc<Program>, Arrival)>>,
 }
 
 impl Control {
@@ -64,28 +74,23 @@ impl Control {
             rib: Mutex::new(rib),
             ropes,
             behind,
-            program: Mutex::default(),
+            programs: Mutex::default(),
             threads: OnceLock::new(),
+            adoption: AtomicU64::new(0),
         }
     }
 
     /// The workers are about to run: they find the rules of [`Self::run_program`] before they see a packet.
     pub(super) fn begin(&self) {
-        let program = self.program.lock().clone();
-        let (_nobody_waits, each) = Arrivals::new(self.ropes.len());
-        for (rope, arrival) in self.ropes.iter().zip(each) {
-            // Their queues are empty.
-            let _ = rope.control.try_send(ToWorker::Program(program.clone(), arrival));
-        }
+        let mut programs = self.programs.lock();
+        programs.running = true;
+        self.give(&mut programs);
     }
 
     /// The workers run, in these threads.
     pub(super) fn run_in(&self, threads: Vec<Thread>) {
-        let program = self.program.lock();
         // Called once, at the start.
         let _ = self.threads.set(threads);
-        // What came since `begin`.
-        self.give(&program);
     }
 
     /// Ends the naps of workers that rest.
@@ -93,30 +98,44 @@ impl Control {
         self.threads.get().into_iter().flatten().for_each(Thread::unpark);
     }
 
-    /// Has all workers run these rules, and returns when they do; before they run, they will begin with these. A worker that is gone is not waited for, one that does not
-    /// answer not for long.
+    /// Has all workers run these rules, and returns when they do; before they run, they will begin with these. A worker that is
+    /// gone is not waited for, one that does not answer not for long. Called by one thread, the nfnetlink server's.
     pub(super) fn run_program(&self, program: &Arc<Program>) {
-        let mut newest = self.program.lock();
-        *newest = program.clone();
-        if self.threads.get().is_some() {
-            self.give(&newest);
-        }
-    }
-
-    fn give(&self, program: &Arc<Program>) {
+        let begun = Instant::now();
         let (arrivals, each) = Arrivals::new(self.ropes.len());
-        for (rope, arrival) in self.ropes.iter().zip(each) {
-            let message = ToWorker::Program(program.clone(), arrival);
-            if let Err(TrySendError::Full(message)) = rope.control.try_send(message) {
-                self.wake();
-                // What could not be said counts as arrived: the message is dropped.
-                let _ = rope.control.send_timeout(message, PATIENCE);
+        {
+            let mut programs = self.programs.lock();
+            programs.behind = each.map(|arrival| Some((program.clone(), arrival))).collect();
+            if !programs.running {
+                return;
             }
+            self.give(&mut programs);
         }
         self.wake();
         if !arrivals.wait(PATIENCE) {
             let generation = program.generation.0;
             tracing::error!(generation, "a worker did not take up the rules within {PATIENCE:?}");
+        }
+        let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.adoption.store(took, Ordering::Relaxed);
+    }
+
+    /// How long the workers took to run the last program.
+    pub(super) fn adoption(&self) -> Duration {
+        Duration::from_nanos(self.adoption.load(Ordering::Relaxed))
+    }
+
+    /// Gives workers the programs that they have still to be given. To a worker that is gone nothing is owed.
+    fn give(&self, programs: &mut Programs) {
+        for (rope, behind) in self.ropes.iter().zip(&mut programs.behind) {
+            *behind = behind.take().and_then(|(program, arrival)| {
+                match rope.control.try_send(ToWorker::Program(program, arrival)) {
+                    Err(TrySendError::Full(ToWorker::Program(program, arrival))) => {
+                        Some((program, arrival))
+                    }
+                    _ => None,
+                }
+            });
         }
     }
 
@@ -190,6 +209,10 @@ impl Control {
             }
         }
         self.publish(&mut self.rib.lock());
+        let mut programs = self.programs.lock();
+        if programs.running {
+            self.give(&mut programs);
+        }
     }
 }
 
@@ -299,7 +322,10 @@ fn serve_worker(
                 drop(tables);
                 retired = true;
             }
-            Ok(FromWorker::RetiredProgram(program)) => drop(program),
+            Ok(FromWorker::RetiredProgram(program)) => {
+                drop(program);
+                retired = true;
+            }
             Err(error) => break error,
         }
     };

@@ -2,7 +2,8 @@
 //!
 //! # Life cycle
 //!
-//! [`Engine::start`]: DPDK → pools → ports → twins → Rib → workers → control thread → mirror. [`Engine::stop`]: mirror →
+//! [`Engine::start`]: DPDK → pools → ports → twins → Rib → rules → workers → control thread → mirror. The netlink server answers
+//! from "rules" on, and the configured ruleset is loaded then. [`Engine::stop`]: rules → mirror →
 //! workers drain → twins → workers end → control thread → queues are emptied → ports close → the pools are counted: a
 //! frame that is missing then was leaked, and is logged.
 //!
@@ -18,7 +19,9 @@ use std::time::{Duration, Instant};
 use capsule::{
     Eal, EalConfig, IdlePolicy, LogLevel, Mbuf, MbufPools, Port, PortIo, RssKey, Runtime,
 };
+use crossbeam::channel::Receiver;
 use dataplane::control::{FrameQueue, Wake, WorkerHandle, WorkerLink, link};
+use dataplane::notes::Note;
 use dataplane::rib::Rib;
 use dataplane::tables::Tables;
 use dataplane::time::Tick;
@@ -36,6 +39,7 @@ use super::below::Below;
 use super::control::{Control, ControlThread, Duties, Rope, icmp_share};
 use super::error::DaemonError;
 use super::ports;
+use super::rules::{Rules, Socket};
 
 /// Frames that each worker keeps at hand without asking the pool.
 const POOL_CACHE: u32 = 256;
@@ -84,6 +88,8 @@ struct Queues {
 
 /// Everything that moves packets. Fields are dropped in this order should a start fail halfway.
 pub(super) struct Engine {
+    /// The rules and who answers for them. First: nobody waits for workers that are gone.
+    rules: Option<Rules>,
     mirror: Option<Mirror>,
     control_thread: Option<ControlThread>,
     /// What the API reads.
@@ -148,13 +154,14 @@ fn eal_config(loaded: &Loaded) -> EalConfig {
 }
 
 impl Engine {
-    /// Starts everything. `failed` hears of workers that end by themselves.
+    /// Starts everything, rules answering on `socket`. `failed` hears of workers that end by themselves.
     ///
     /// # Errors
     ///
     /// What refused to start; what was started before it is stopped again.
     pub(super) fn start(
         loaded: &Loaded,
+        socket: Socket,
         failed: UnboundedSender<DaemonError>,
     ) -> Result<Self, DaemonError> {
         let origin = Instant::now();
@@ -205,6 +212,7 @@ impl Engine {
                 from_twin: handle.from_twin.clone(),
             })
             .collect();
+        let notes = handles.iter().map(|handle| handle.notes.clone()).collect();
         let ropes = handles
             .into_iter()
             .map(|handle| Rope { control: handle.control, stats: handle.stats, wall: handle.wall })
@@ -219,6 +227,7 @@ impl Engine {
             twins: Mutex::new(Some(twins)),
         });
         let mut engine = Self {
+            rules: None,
             mirror: None,
             control_thread: None,
             shared,
@@ -232,7 +241,9 @@ impl Engine {
             Idle::Poll => IdlePolicy::Poll,
             Idle::Adaptive => IdlePolicy::Adaptive,
         };
-        let started = engine.start_threads(loaded, &cores, idle, turns, up, twin_indices, failed);
+        let started = engine.start_rules(loaded, socket, notes).and_then(|()| {
+            engine.start_threads(loaded, &cores, idle, turns, up, twin_indices, failed)
+        });
         if let Err(error) = started {
             // Stopping says what it has to say in the log; the reason to stop is this one.
             let _ = engine.stop();
@@ -247,6 +258,23 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Rules before packets.
+    fn start_rules(
+        &mut self,
+        loaded: &Loaded,
+        socket: Socket,
+        notes: Vec<Receiver<Note>>,
+    ) -> Result<(), DaemonError> {
+        let Shared { control, origin, .. } = &*self.shared;
+        self.rules = Some(Rules::start(socket, loaded, control, notes, *origin)?);
+        Ok(())
+    }
+
+    /// The rules; none once stopped.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the last step of one start; each is used once")]
     fn start_threads(
         &mut self,
@@ -254,7 +282,7 @@ impl Engine {
         cores: &[usize],
         idle: IdlePolicy,
         turns: Vec<Turn>,
-        up: Vec<crossbeam::channel::Receiver<dataplane::control::FromWorker>>,
+        up: Vec<Receiver<dataplane::control::FromWorker>>,
         twins: Vec<(dataplane::rib::IfIndex, PortIndex)>,
         failed: UnboundedSender<DaemonError>,
     ) -> Result<(), DaemonError> {
@@ -284,6 +312,7 @@ impl Engine {
     ///
     /// A worker that panicked. A frame that is missing is logged.
     pub(super) fn stop(mut self) -> Result<(), DaemonError> {
+        self.rules = None;
         self.mirror = None;
         self.drain.wanted.store(true, Ordering::Release);
         let runtime = self.shared.runtime.lock().take();
@@ -329,7 +358,7 @@ impl Engine {
     }
 }
 
-fn system(doing: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
+pub(super) fn system(doing: &'static str) -> impl Fn(std::io::Error) -> DaemonError {
     move |error| DaemonError::System { doing, error }
 }
 

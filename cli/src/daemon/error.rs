@@ -5,6 +5,8 @@ use crate::config::Report;
 use crate::mirror::NetlinkError;
 use crate::twin::TwinError;
 
+use super::rules::LoadError;
+
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -14,6 +16,22 @@ pub enum DaemonError {
     /// The API cannot listen.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The netlink server cannot listen.
+    #[error("{0} (`socket` in [nfnetlink])")]
+    Nfnetlink(nfnetlink::server::BindError),
+    /// The ruleset of the configuration was not loaded.
+    #[error("the ruleset was not loaded, and nothing is forwarded without it: {0}")]
+    Ruleset(#[from] LoadError),
+    /// The ruleset that was kept cannot be had again.
+    #[error(
+        "the ruleset kept in {path} cannot be restored, and nothing is forwarded without it: {why}; move the file away to begin without rules"
+    )]
+    Restore {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// DPDK, a pool or a worker.
     #[error(transparent)]
     Dpdk(#[from] capsule::Error),

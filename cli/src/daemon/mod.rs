@@ -5,6 +5,7 @@
 //! ```text
 //! main thread      API, signals                     reads what the others count
 //! control thread   links, tables, neighbours        `control`: Rib → workers; workers → resolver
+//! nfnetlink        rules                            `rules`: tools → programs → workers; saver and teller beside it
 //! mirror, resolver rtnetlink                        `crate::mirror`
 //! twin thread      kernel ↔ workers                 `crate::twin`
 //! worker-N         packets                          `dataplane::worker`, on a pinned thread of `capsule`
@@ -12,8 +13,8 @@
 //!
 //! # Life cycle
 //!
-//! [`run`]: configuration → API socket (a second daemon ends here) → `Engine::start` (DPDK, pool, ports, twins, workers,
-//! mirror) → serve until SIGTERM or SIGINT → stop serving → `Engine::stop` (drain, close, count) → the socket goes last.
+//! [`run`]: configuration → API socket and netlink socket (a second daemon ends here) → `Engine::start` (DPDK, pool, ports,
+//! twins, rules, workers, mirror) → serve until SIGTERM or SIGINT → stop serving → `Engine::stop` (drain, close, count) → the socket goes last.
 //! SIGHUP reads the configuration again (`reload`).
 //!
 //! # Who may touch what
@@ -27,6 +28,7 @@ mod error;
 mod logging;
 mod ports;
 mod reload;
+mod rules;
 mod snapshots;
 
 use std::io::IsTerminal;
@@ -69,7 +71,8 @@ pub fn run(path: &Path) -> Result<(), DaemonError> {
     let signals = runtime.block_on(async { Signals::new() }).map_err(DaemonError::Runtime)?;
     let socket = Socket::bind(&loaded.config.api.socket)?;
     let (failed, failures) = mpsc::unbounded_channel();
-    let engine = Engine::start(&loaded, failed)?;
+    let rules = rules::Socket::bind(&loaded)?;
+    let engine = Engine::start(&loaded, rules, failed)?;
     let served =
         runtime.block_on(serve(path, &loaded, logging, &engine, &socket, signals, failures));
     notify(&[NotifyState::Stopping]);

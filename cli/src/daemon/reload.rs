@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::host::PageSize;
-use crate::config::{self, Config, Host, Idle, Loaded, LogFormat, Mode, Severity};
+use crate::config::{self, Config, Host, Idle, Loaded, LogFormat, Mode, Rules, Severity};
 
 use super::engine::Engine;
 use super::logging::Logging;
@@ -56,6 +56,16 @@ impl Running {
         let config = &loaded.config;
         let new = flatten(config);
         let differences = differences(&self.flat, &new);
+        // As the unit of nftables does: what the file says is loaded, in one transaction. A bad one changes nothing.
+        let ruleset = match (&config.rules, engine.rules()) {
+            (Rules::File(file), Some(rules)) => rules
+                .load(file.get_ref())
+                .inspect_err(|error| {
+                    tracing::error!("the ruleset was not loaded, the old rules stay: {error}");
+                })
+                .is_ok(),
+            _ => false,
+        };
         if differences.is_empty() {
             tracing::info!("configuration read again: nothing changed");
         }
@@ -70,6 +80,7 @@ impl Running {
                     Ok(())
                 }
                 "dataplane.icmp_rate" => Err("a worker does not answer"),
+                "rules.ruleset" if ruleset => Ok(()),
                 _ => Err("it takes effect at the next start"),
             };
             match outcome {
@@ -99,7 +110,7 @@ fn flatten(config: &Config) -> Flat {
     let mut put = |key: String, value: String| {
         flat.insert(key, value);
     };
-    let Config { dataplane, ports, api, log } = config;
+    let Config { dataplane, ports, nfnetlink, rules, api, log } = config;
     let config::Dataplane { cores, idle, hugepages, memory, mbufs, eal_args, rss_key, icmp_rate } =
         dataplane;
     let cores: Option<Vec<u32>> =
@@ -133,6 +144,20 @@ fn flatten(config: &Config) -> Flat {
         put(key("rx_descriptors"), rx_descriptors.get_ref().to_string());
         put(key("tx_descriptors"), tx_descriptors.get_ref().to_string());
     }
+    let config::Nfnetlink { socket, group } = nfnetlink;
+    put("nfnetlink.socket".into(), socket.get_ref().display().to_string());
+    let group = group.as_ref().map_or("none", |group| group.get_ref().as_str());
+    put("nfnetlink.group".into(), group.into());
+    let (ruleset, state) = match rules {
+        Rules::Empty => (None, None),
+        Rules::File(path) => (Some(path), None),
+        Rules::Last(path) => (None, Some(path)),
+    };
+    let path = |path: Option<&toml::Spanned<PathBuf>>| {
+        path.map_or("none".into(), |path| path.get_ref().display().to_string())
+    };
+    put("rules.ruleset".into(), path(ruleset));
+    put("rules.state".into(), path(state));
     let config::Api { socket, listen } = api;
     put("api.socket".into(), socket.display().to_string());
     put("api.listen".into(), listen.map_or("none".into(), |address| address.to_string()));

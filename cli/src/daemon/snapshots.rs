@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dataplane::rib::{NextHop, Prefix, Rib, Route, RouteKind, RouteTable};
 use dataplane::stats::{PortStats, WorkerStats};
+use nfnetlink::server::Stats;
 use packet::{DropReason, PortIndex};
 
 use crate::api::Snapshots;
@@ -14,6 +15,7 @@ use crate::api::model;
 use crate::config::{self, Idle, Loaded, Mode};
 
 use super::engine::{Engine, Shared};
+use super::rules::View;
 
 /// What the configuration says of a port, for showing.
 struct PortText {
@@ -29,6 +31,9 @@ pub(super) struct Live {
     idle: &'static str,
     ports: Vec<PortText>,
     cores: Vec<u32>,
+    /// The ruleset and the netlink server's counters.
+    rules: Option<(Arc<View>, Arc<Stats>)>,
+    nfnl: String,
     /// Written by a reload, read by the API.
     icmp_rate: AtomicU32,
 }
@@ -56,6 +61,8 @@ impl Live {
             },
             ports: ports.collect(),
             cores: loaded.resolved.cores.clone(),
+            rules: engine.rules().map(|rules| (rules.view.clone(), rules.stats.clone())),
+            nfnl: loaded.config.nfnetlink.socket.get_ref().display().to_string(),
             icmp_rate: AtomicU32::new(loaded.config.dataplane.icmp_rate),
         })
     }
@@ -80,6 +87,26 @@ impl Live {
     /// What all workers counted on a port, added up.
     fn sum(&self, port: PortIndex, read: impl Fn(&PortStats) -> u64) -> u64 {
         self.shared.control.stats().filter_map(|worker| worker.port(port)).map(read).sum()
+    }
+
+    fn rule_counts(&self) -> model::RuleCounts {
+        let Some((view, stats)) = &self.rules else { return model::RuleCounts::default() };
+        let control = &self.shared.control;
+        let sum = |read: fn(&WorkerStats) -> u64| control.stats().map(|stats| read(stats)).sum();
+        let counts = view.counts();
+        model::RuleCounts {
+            // A worker that began without rules has said nothing yet.
+            oldest_in_use: control.stats().map(|stats| stats.ruleset.get()).min().unwrap_or(0),
+            adopted_ns: u64::try_from(control.adoption().as_nanos()).unwrap_or(u64::MAX),
+            logs_suppressed: sum(|stats| stats.logs_suppressed.get()),
+            traces_lost: sum(|stats| stats.traces_lost.get()),
+            socket: self.nfnl.clone(),
+            clients: stats.accepted.get().saturating_sub(stats.closed.get()),
+            requests: stats.requests.get(),
+            refused: stats.refused.get(),
+            overruns: stats.lost_events.get() + stats.lost_answers.get() + stats.unpublished.get(),
+            ..counts
+        }
     }
 
     fn table_counts(&self) -> model::TableCounts {
@@ -130,6 +157,7 @@ impl Snapshots for Live {
             workers: self.cores.len() as u32,
             pools: pools.collect(),
             tables: self.table_counts(),
+            rules: self.rule_counts(),
         }
     }
 

@@ -1,0 +1,176 @@
+//! Rules: the nfnetlink server that tools talk to, and what goes on around it.
+//!
+//! # Overview
+//!
+//! ```text
+//! nft, iptables-nft --socket--> nfnetlink thread --Program--> `Control` --> workers
+//!                                    | State                                   | notes
+//!                                    v                                         v
+//!                     view (API), saver thread                      teller thread --> log, nft monitor trace
+//! ```
+//!
+//! # Life cycle
+//!
+//! [`Socket::bind`] before DPDK starts, so that a second daemon is refused early; [`Rules::start`] once the twins are there, so that
+//! rules can name them, and before the workers run: the rules of the configuration are loaded first, and no packet is
+//! forwarded without them. [`Rules::stop`] before anything else stops.
+//!
+//! # Who may touch what
+//!
+//! The ruleset belongs to the nfnetlink thread. Others see the snapshot in [`View`], which is replaced at each commit.
+
+mod keep;
+mod load;
+mod tell;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam::channel::Receiver;
+use dataplane::notes::Note;
+use nfnetlink::server::Stats;
+use nfnetlink::{Server, ServerConfig, Waker};
+use ruleset::nft::{Host, NfTables, NftCompat, image};
+
+use crate::config::{self, Loaded};
+
+use super::control::Control;
+use super::error::DaemonError;
+
+pub(super) use keep::View;
+use keep::{Kept, Saver};
+pub(super) use load::LoadError;
+use tell::Teller;
+
+/// The bound socket; nobody is answered yet.
+pub(super) struct Socket(Server);
+
+impl Socket {
+    /// Binds the socket of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When a server answers there, when something else is there, when the system refuses.
+    pub(super) fn bind(loaded: &Loaded) -> Result<Self, DaemonError> {
+        let config = ServerConfig { group: loaded.resolved.group, ..ServerConfig::default() };
+        let path = loaded.config.nfnetlink.socket.get_ref();
+        Server::bind(path, config).map(Self).map_err(DaemonError::Nfnetlink)
+    }
+}
+
+/// The running server and its helpers.
+pub(super) struct Rules {
+    /// What the API shows.
+    pub(super) view: Arc<View>,
+    /// What the server counted.
+    pub(super) stats: Arc<Stats>,
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+    _teller: Teller,
+    _saver: Option<Saver>,
+}
+
+impl Rules {
+    /// Answers on `socket` from now on, and loads the rules of the configuration. `origin` is the workers' tick 0.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot start, when the configured rules cannot be had.
+    pub(super) fn start(
+        Socket(mut server): Socket,
+        loaded: &Loaded,
+        control: &Arc<Control>,
+        notes: Vec<Receiver<Note>>,
+        origin: Instant,
+    ) -> Result<Self, DaemonError> {
+        let now = move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut rules = NfTables::new(Host {
+            workers: loaded.resolved.cores.len(),
+            now: Box::new(now),
+            publish: Box::new({
+                let control = control.clone();
+                move |program| control.run_program(&program)
+            }),
+        });
+        let file = match &loaded.config.rules {
+            config::Rules::Last(path) => Some(path.get_ref().as_path()),
+            _ => None,
+        };
+        if let Some(path) = file {
+            restore(&mut rules, path)?;
+        }
+        let view = Arc::new(View::new(rules.state()));
+        let system = super::engine::system;
+        let saver = file
+            .map(|path| Saver::spawn(path, view.clone(), now))
+            .transpose()
+            .map_err(system("start the thread that keeps the ruleset"))?;
+        let dirty = saver.as_ref().map(Saver::bell);
+        server.register(Box::new(Kept::new(rules, view.clone(), dirty)));
+        server.register(Box::new(NftCompat));
+        let (stats, publisher) = (server.stats(), server.publisher());
+        let path = server.path().to_owned();
+        let waker = publisher.waker().clone();
+        let teller = Teller::spawn(notes, control.clone(), publisher)
+            .map_err(system("start the thread that tells of packets"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name("nfnetlink".into()).spawn({
+            let stop = stop.clone();
+            move || server.run(&stop)
+        });
+        let thread = thread.map_err(system("start the netlink server"))?;
+        let thread = Some(thread);
+        let rules = Self { view, stats, path, stop, waker, thread, _teller: teller, _saver: saver };
+        if let config::Rules::File(file) = &loaded.config.rules {
+            rules.load(file.get_ref())?;
+        }
+        Ok(rules)
+    }
+
+    /// Has nft load a file, as a transaction.
+    ///
+    /// # Errors
+    ///
+    /// When nft cannot be run or refuses the file; then nothing has changed.
+    pub(super) fn load(&self, file: &Path) -> Result<(), LoadError> {
+        load::load(file, &self.path, &self.stats)?;
+        let counts = self.view.counts();
+        tracing::info!(file = %file.display(), rules = counts.rules, sets = counts.sets, "ruleset loaded");
+        Ok(())
+    }
+}
+
+impl Drop for Rules {
+    /// Stops answering: a client in the middle of something is cut off, the ruleset stays as it was committed last.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => tracing::error!(%error, "the netlink server ended"),
+            Some(Err(_)) => tracing::error!("the netlink server panicked"),
+            _ => {}
+        }
+    }
+}
+
+/// Takes the ruleset from where it was kept. No file: there has been no commit yet.
+fn restore(rules: &mut NfTables, path: &Path) -> Result<(), DaemonError> {
+    let failed = |why: String| DaemonError::Restore { path: path.to_owned(), why };
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            image::restore(rules, &bytes).map_err(|error| failed(error.to_string()))?;
+            tracing::info!(file = %path.display(), "ruleset restored");
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!(file = %path.display(), "no ruleset was kept yet: beginning without rules");
+            Ok(())
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
