@@ -11,6 +11,8 @@ use std::{
 
 /// How long EAL, the ports and the twins may take to come up on a busy machine.
 const START: Duration = Duration::from_secs(30);
+/// How long a tool may take.
+const TOOL: Duration = Duration::from_secs(30);
 /// How long draining may take.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -79,6 +81,11 @@ impl Daemon {
             })
     }
 
+    /// The netlink socket beside an API socket.
+    fn nfnl(socket: &Path) -> PathBuf {
+        socket.with_extension("nfnl")
+    }
+
     /// The text of a configuration with these ports.
     pub fn config(settings: &Settings, ports: &[&Wire], socket: &Path) -> String {
         let Settings { cores, idle, hugepages, memory, mbufs, dataplane, more } = settings;
@@ -92,7 +99,12 @@ impl Daemon {
                 port.name, port.device, port.more
             );
         }
-        let _ = write!(text, "[api]\nsocket = \"{}\"\n\n{more}\n", socket.display());
+        let _ = write!(
+            text,
+            "[api]\nsocket = \"{}\"\n\n[nfnetlink]\nsocket = \"{}\"\n\n{more}\n",
+            socket.display(),
+            Self::nfnl(socket).display()
+        );
         text
     }
 
@@ -148,6 +160,50 @@ impl Daemon {
         all.extend(words);
         all.extend(["--socket", &socket]);
         self.netns.run(&all)
+    }
+
+    /// Starts an unmodified tool on the daemon (`twinwall exec`), in its namespace.
+    pub fn start_tool(&self, words: &[&str]) -> Result<Process> {
+        let (program, socket) =
+            (self.binary.display().to_string(), Self::nfnl(&self.socket).display().to_string());
+        let mut all = vec![program.as_str(), "exec", "--socket", &socket, "--"];
+        all.extend(words);
+        self.netns.start(&all)
+    }
+
+    /// Runs such a tool to its end; its status must be 0.
+    pub fn tool(&self, words: &[&str]) -> Result<Output> {
+        self.start_tool(words)?.finish(TOOL)
+    }
+
+    /// Has nft do what a line says, its words separated by blanks.
+    pub fn nft(&self, line: &str) -> Result<Output> {
+        self.tool(&[&["nft"], line.split_whitespace().collect::<Vec<_>>().as_slice()].concat())
+    }
+
+    /// Has nft load a ruleset, as one transaction.
+    pub fn load(&self, ruleset: &str) -> Result<()> {
+        let file = unique(self.netns.scratch(), "ruleset").with_extension("nft");
+        fs::write(&file, ruleset)
+            .map_err(|source| LabError::File { path: file.clone(), source })?;
+        self.tool(&["nft", "-f", &file.display().to_string()]).map(drop)
+    }
+
+    /// Packets and bytes of each counter that a listing shows, in order.
+    pub fn counters(&self, listing: &str) -> Result<Vec<[u64; 2]>> {
+        let text = self.nft(listing)?.0;
+        let mut words = text.split_whitespace();
+        let mut counters = Vec::new();
+        while let Some(word) = words.next() {
+            if word == "packets"
+                && let Some(packets) = words.next().and_then(|word| word.parse().ok())
+                && words.next() == Some("bytes")
+                && let Some(bytes) = words.next().and_then(|word| word.parse().ok())
+            {
+                counters.push([packets, bytes]);
+            }
+        }
+        Ok(counters)
     }
 
     /// The same with `--json`.

@@ -1,5 +1,7 @@
 //! `make demo`: the usual laboratory, what a person would try first in it, and the results for people and programs.
 
+mod rules;
+
 use crate::{
     LabError, PortKind, Result, Settings, Trio,
     addresses::{LAN, LAN6, SERVER, SERVER6},
@@ -32,6 +34,11 @@ const CHECKS: &[Check] = &[
     ("TCP upload IPv6", |lab| transfer(lab, SERVER6, false)),
     ("TCP download IPv6", |lab| transfer(lab, SERVER6, true)),
     ("HTTP, 100 MB", http),
+    ("rules: nft", rules::loaded),
+    ("rules: refused", rules::refused),
+    ("rules: counters", rules::counted),
+    ("rules: limit", rules::limited),
+    ("rules: changed", rules::changed),
     ("kernel bypassed", no_kernel),
 ];
 

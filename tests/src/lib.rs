@@ -14,6 +14,7 @@ mod error;
 mod frames;
 mod lab;
 mod process;
+pub mod rules;
 mod trio;
 mod vm;
 mod wire;

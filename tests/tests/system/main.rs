@@ -7,6 +7,7 @@ mod lifecycle;
 mod malformed;
 mod pair;
 mod plumbing;
+mod rules;
 mod virtio;
 
 /// What a test returns: any failed step ends it, and says which.
