@@ -40,6 +40,14 @@ pub(super) fn transport(cx: &Cx<'_>) -> Transport {
     }
 }
 
+/// The same for what does not look whether the packet is a fragment. Behind IPv6's first fragment that is its own header.
+pub(super) fn transport_anyway(cx: &Cx<'_>) -> usize {
+    match cx.transport {
+        Some(found) if !found.later || !is_ipv6(cx) => found.offset.into(),
+        _ => cx.network(),
+    }
+}
+
 /// `N` bytes of the transport header; what matches of a protocol say where there are none: fragments are not meant, packets
 /// that are cut off are dropped.
 pub(super) fn judge<const N: usize>(

@@ -9,6 +9,7 @@ impl<'a> Info<'a> {
     /// `N` bytes.
     pub(crate) fn bytes<const N: usize>(self, at: usize) -> [u8; N] {
         let found = self.0.get(at..).and_then(|rest| rest.first_chunk::<N>());
+        debug_assert!(found.is_some(), "a field beyond the structure");
         found.copied().unwrap_or([0; N])
     }
 

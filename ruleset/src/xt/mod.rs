@@ -25,6 +25,8 @@ mod header;
 mod info;
 mod matches;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use info::Info;
 

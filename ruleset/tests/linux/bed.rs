@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use nfnetlink::{Server, ServerConfig};
-use ruleset::nft::{Host, NfTables};
+use ruleset::nft::{Host, NfTables, NftCompat};
 use ruleset::program::Program;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
@@ -158,6 +158,7 @@ impl Bed {
             now: Box::new(|| 1_000_000_000),
             publish: Box::new(move |program| *published.lock().unwrap() = program),
         })));
+        server.register(Box::new(NftCompat));
         thread::spawn(move || server.run(&std::sync::atomic::AtomicBool::new(false)));
         let ifaces = Ifaces::read();
         let bed = Self { kind, holder, dir, taps, program, preload: preload(), ifaces };
@@ -174,7 +175,18 @@ impl Bed {
 
     /// Runs nft with this standard input; what it printed, or how it failed.
     pub(crate) fn nft(&self, side: Side, args: &[&str], input: &str) -> Result<String, String> {
-        let mut command = Command::new("nft");
+        self.tool(side, "nft", args, input)
+    }
+
+    /// The same for any program that speaks nfnetlink.
+    pub(crate) fn tool(
+        &self,
+        side: Side,
+        program: &str,
+        args: &[&str],
+        input: &str,
+    ) -> Result<String, String> {
+        let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if side == Side::Ours {
             command.env("LD_PRELOAD", &self.preload).env("TWINWALL_NFNL", self.dir.join("nfnl"));

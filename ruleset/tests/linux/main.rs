@@ -8,6 +8,7 @@
 mod bed;
 mod compare;
 mod corpora;
+mod iptables;
 mod packets;
 mod rng;
 mod rules;

@@ -24,8 +24,7 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
     let [src, dst, src_mask, dst_mask]: [[u8; 4]; 4] = [0, 4, 8, 12].map(|at| info.bytes(at));
     let [tos, protocol, asked, inverted] = info.bytes(16);
     let (source, destination) = (info.range16(20), info.range16(24));
-    let kinds: [u8; 4] = info.bytes(20);
-    let [kind_min, kind_max, code_min, code_max] = kinds;
+    let ([kind_min, kind_max], [code_min, code_max]) = (info.bytes(20), info.bytes(24));
     let bits = Bits { asked, inverted };
     refuse_if(!is_ethertype(of, IPV4))?;
     let not_protocol = inverted & PROTOCOL != 0;

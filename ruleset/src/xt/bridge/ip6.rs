@@ -48,17 +48,40 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
         if !so || asked & PROTOCOL == 0 {
             return so;
         }
-        let Some(transport) = cx.transport() else { return false };
-        if !bits.is(protocol == transport.protocol, PROTOCOL) {
+        let Some((found, at)) = payload(cx, network) else { return false };
+        if !bits.is(protocol == found, PROTOCOL) {
             return false;
         }
         if asked & (SOURCE_PORT | DESTINATION_PORT | ICMP6) == 0 {
             return true;
         }
-        let Some([a, b, c, d]) = cx.peek(transport.offset.into()) else { return false };
+        let Some([a, b, c, d]) = cx.peek(at) else { return false };
         let message = (kind_min..=kind_max).contains(&a) && (code_min..=code_max).contains(&b);
         bits.is(destination.contains(&u16::from_be_bytes([c, d])), DESTINATION_PORT)
             && bits.is(source.contains(&u16::from_be_bytes([a, b])), SOURCE_PORT)
             && bits.is(message, ICMP6)
     }))
+}
+
+/// What stands behind the extension headers, and where (`ipv6_skip_exthdr`): in a fragment behind the first, its header.
+fn payload(cx: &Cx<'_>, network: usize) -> Option<(u8, usize)> {
+    let ([mut header], mut at): ([u8; 1], _) = (cx.peek(network + 6)?, network + 40);
+    loop {
+        let size = match header {
+            ip::HOP_BY_HOP | ip::ROUTING | ip::DEST_OPTIONS | ip::AH | ip::FRAGMENT => {
+                let [_, len]: [u8; 2] = cx.peek(at)?;
+                match header {
+                    ip::FRAGMENT if u16::from_be_bytes(cx.peek(at + 2)?) & !7 != 0 => break,
+                    ip::FRAGMENT => 8,
+                    ip::AH => (usize::from(len) + 2) * 4,
+                    _ => (usize::from(len) + 1) * 8,
+                }
+            }
+            ip::NO_NEXT => return None,
+            _ => break,
+        };
+        [header] = cx.peek(at)?;
+        at += size;
+    }
+    Some((header, at))
 }

@@ -29,7 +29,7 @@ pub(super) static ALL: &[Extension] = &[
         hooks: HOOKS,
         size: 4112,
         told: 4104,
-        make: make,
+        make,
         ..Extension::MATCH
     },
     Extension {
@@ -40,7 +40,7 @@ pub(super) static ALL: &[Extension] = &[
         hooks: HOOKS,
         size: 528,
         told: 520,
-        make: make,
+        make,
         ..Extension::MATCH
     },
 ];
@@ -49,7 +49,8 @@ pub(super) static ALL: &[Extension] = &[
 fn make(of: &mut Use<'_>) -> Result<Act> {
     let [path, by_class, not_path, not_class] = of.info.bytes(0);
     refuse_if((not_path | not_class) & !1 != 0 || (path != 0) == (by_class != 0))?;
-    if path != 0 && of.info.is_set(4) {
+    // All are below the root.
+    if path != 0 && !matches!(of.info.bytes(4), [0, _] | [b'/', 0]) {
         return Err(Error::new(Errno::EINVAL).because(NO_PATH));
     }
     Ok(always(Verdict::Break))

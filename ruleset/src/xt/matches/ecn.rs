@@ -3,7 +3,7 @@
 use packet::wire::ip;
 
 use super::*;
-use crate::xt::header::{Transport, tos, transport};
+use crate::xt::header::{tos, transport_anyway};
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "ecn",
@@ -32,8 +32,8 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
         if asked & (ECE | CWR) == 0 {
             return true;
         }
-        let Transport::At(at) = transport(cx) else { return false };
-        let Some([flags]) = cx.peek(at + 13) else { return false };
+        let header: Option<[u8; 20]> = cx.peek(transport_anyway(cx));
+        let Some([.., flags, _, _, _, _, _, _]) = header else { return false };
         is(flags & 0x40 != 0, ECE) && is(flags & 0x80 != 0, CWR)
     }))
 }

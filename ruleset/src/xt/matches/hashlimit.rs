@@ -15,11 +15,11 @@ pub(super) static ALL: &[Extension] = &[
     Extension { revision: 3, size: 312, told: 304, make: |of| later(of, true), ..BASE },
 ];
 
-const INVERT: u32 = 1 << 5;
-const BYTES: u32 = 1 << 6;
-const RATE: u32 = 1 << 7;
+const INVERT: u32 = 1 << 4;
+const BYTES: u32 = 1 << 5;
+const RATE: u32 = 1 << 6;
 /// All ways of counting (`XT_HASHLIMIT_ALL`).
-const MODES: u32 = 0xfe;
+const MODES: u32 = 0x7f;
 
 /// What a limit is, of whatever revision.
 struct Limit {

@@ -18,7 +18,7 @@ pub(super) static ALL: &[Extension] = &[Extension {
         Ok(matches(move |cx| {
             let len = cx.len() as u64;
             // A packet that is more than what is left ends it.
-            let take = |left: u64| Some(left.checked_sub(len).unwrap_or(0));
+            let take = |left: u64| Some(left.saturating_sub(len));
             let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
             let enough = before.unwrap_or(0) >= len;
             enough != (flags & INVERT != 0)

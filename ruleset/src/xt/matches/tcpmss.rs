@@ -3,7 +3,7 @@
 use packet::wire::ip;
 
 use super::*;
-use crate::xt::header::{judge, tcp_options};
+use crate::xt::header::{tcp_options, transport_anyway};
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "tcpmss",
@@ -13,14 +13,12 @@ pub(super) static ALL: &[Extension] = &[Extension {
     make: |of| {
         let (range, not) = (of.info.range16(0), of.info.is_set(4));
         Ok(judges(move |cx| {
-            judge(cx, |at, _: [u8; 20]| {
-                let options = tcp_options(cx, at)?;
-                if options.start > options.end || options.end > cx.end() {
-                    return None;
-                }
-                let found = mss(cx, options).map(|(_, mss)| range.contains(&mss));
-                Some(found == Some(!not) || found.is_none() && not)
-            })
+            let options = tcp_options(cx, transport_anyway(cx))?;
+            if options.start > options.end || options.end > cx.end() {
+                return None;
+            }
+            let found = mss(cx, options).map(|(_, mss)| range.contains(&mss));
+            Some(found == Some(!not) || found.is_none() && not)
         }))
     },
     ..Extension::MATCH

@@ -32,9 +32,15 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
         u32::MAX => Verdict::Continue,
         _ => return Err(Errno::EINVAL.into()),
     };
-    let field = |bit, at, most| Field { is_set: flags & bit != 0, bytes: info.bytes(at), most };
+    let field = |bit, bytes, most| Field { is_set: flags & bit != 0, bytes, most };
+    let wide = |[a, b, c, d]: [u8; 4]| [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     // As the packet has them: the sender's hardware and protocol address, the target's.
-    let fields = [field(1, 0, 16), field(4, 32, 4), field(2, 16, 16), field(8, 36, 4)];
+    let fields = [
+        field(1, info.bytes(0), 16),
+        field(4, wide(info.bytes(32)), 4),
+        field(2, info.bytes(16), 16),
+        field(8, wide(info.bytes(36)), 4),
+    ];
     Ok(Box::new(move |cx| {
         let header = cx.network();
         let Some([hardware, protocol]): Option<[u8; 2]> = cx.peek(header + 4) else {
