@@ -235,6 +235,13 @@ impl<Io: PacketIo> Worker<Io> {
     }
 }
 
+impl<Io: PacketIo> Drop for Worker<Io> {
+    /// What was said and not heard is answered by being dropped, so that nobody waits for this worker.
+    fn drop(&mut self) {
+        while self.local.link.control.try_recv().is_ok() {}
+    }
+}
+
 impl<Io: PacketIo> Local<Io> {
     /// Queues a frame for a port.
     #[inline(always)]

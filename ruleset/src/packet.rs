@@ -157,6 +157,10 @@ pub trait Env {
     fn trace(&mut self, seen: &Seen<'_>, trace: &Trace<'_>);
     /// A name for a packet in trace messages, never 0.
     fn trace_id(&mut self) -> u32;
+    /// Whether a program listens to this queue (`queue`).
+    fn listens(&self, _queue: u16) -> bool {
+        false
+    }
 }
 
 /// What can be told of a packet.

@@ -222,6 +222,10 @@ impl Env for World {
         FibAnswer::default()
     }
 
+    fn listens(&self, _queue: u16) -> bool {
+        true
+    }
+
     fn log(&mut self, _seen: &Seen<'_>, record: &LogRecord<'_>) {
         self.logged.push((record.prefix.into(), record.level, record.flags));
     }

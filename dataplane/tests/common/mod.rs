@@ -8,6 +8,8 @@
     unreachable_pub
 )]
 
+pub mod rules;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
