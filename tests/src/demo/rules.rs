@@ -62,7 +62,7 @@ pub(super) fn refused(trio: &Trio) -> Finding {
 /// Counters hold what was sent.
 pub(super) fn counted(trio: &Trio) -> Finding {
     let before = trio.daemon.counters("list counter inet filter greetings")?;
-    trio.send_udp(7005, 1000, 100, 0)?;
+    trio.send_udp(7005, 1000, 100, 2000)?;
     std::thread::sleep(Duration::from_millis(200));
     let after = trio.daemon.counters("list counter inet filter greetings")?;
     match (&before[..], &after[..]) {

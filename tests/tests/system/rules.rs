@@ -31,7 +31,7 @@ fn traffic_fares_as_the_rules_say_and_as_on_linux() -> Result {
     assert_eq!(trio.connect(SERVER6, 7003)?, "EHOSTUNREACH");
 
     // 28 bytes of headers for each.
-    trio.send_udp(7005, 250, 100, 0)?;
+    trio.send_udp(7005, 250, 100, 1000)?;
     wait_until("every datagram to be counted", Duration::from_secs(5), || {
         Ok(trio.daemon.counters("list counter inet filter greetings")? == [[250, 250 * 128]])
     })?;
