@@ -105,16 +105,16 @@ impl Rules {
         self.egress = any(&[Family::Netdev], &[Hook::Egress]);
     }
 
-    /// Whether frames that come in may meet rules before they are routed.
+    /// Whether frames that come in may meet rules, now or later: those at egress ask whom they came for, too.
     #[inline(always)]
     pub(crate) fn at_arrival(&self) -> bool {
-        self.routed | self.ingress
+        self.routed | self.ingress | self.egress
     }
 
     /// Whether packets may meet rules once it is known where they go.
     #[inline(always)]
     pub(crate) fn on_the_way(&self) -> bool {
-        self.routed
+        self.routed | self.egress
     }
 
     /// Whether frames that the kernel sends may meet rules.
@@ -210,7 +210,7 @@ pub(crate) fn arrive<Io: PacketIo>(
             (Step::Route | Step::Twin, Some(OTHERHOST)) => Step::Drop(DropReason::NotOurMac),
             (step, _) => step,
         };
-        meta.pkttype.get_or_insert_with(|| match packet.layers.l2_kind {
+        meta.pkttype.get_or_insert(match packet.layers.l2_kind {
             L2Kind::Unicast => HOST,
             L2Kind::Broadcast => BROADCAST,
             L2Kind::Multicast => MULTICAST,
@@ -348,7 +348,7 @@ impl<Io: PacketIo> Local<Io> {
         oif: IfaceSlot,
         now: Tick,
     ) -> Option<Io::Frame> {
-        let Some(family) = family_of(&packet.layers).filter(|_| self.rules.routed) else {
+        let Some(family) = family_of(&packet.layers).filter(|_| self.rules.on_the_way()) else {
             return Some(frame);
         };
         pipeline::take_hop(&mut frame, packet);
@@ -427,7 +427,7 @@ impl<Io: PacketIo> Local<Io> {
         peer: PortIndex,
         now: Tick,
     ) -> Option<Io::Frame> {
-        if !(self.rules.bridged | self.rules.ingress) {
+        if !(self.rules.bridged | self.rules.ingress | self.rules.egress) {
             return Some(frame);
         }
         self.bridges_rules(view, frame, packet, peer, now)

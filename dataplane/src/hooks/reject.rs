@@ -58,7 +58,7 @@ pub(super) fn reset<F: Frame>(packet: &Packet, frame: &F) -> Option<ArrayVec<u8,
     bytes.extend(old.dport);
     bytes.extend(old.sport);
     bytes.extend([seq, ack].into_iter().flat_map(u32::to_be_bytes));
-    bytes.extend([(TCP_LEN / 4 << 4) as u8, flags]);
+    bytes.extend([((TCP_LEN / 4) << 4) as u8, flags]);
     bytes.extend([0; 6]);
     let sum = pseudo.bytes(bytes.get(start..)?).checksum();
     bytes.get_mut(start + 16..start + 18)?.copy_from_slice(&sum.to_be_bytes());

@@ -3,6 +3,7 @@
 //! The thread that makes a [`Bed`] moves into the namespace, and so does all that it starts. What is written into a TAP has
 //! passed through the kernel when the write returns: there is nothing to wait for.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -19,7 +20,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::packets::number;
-use crate::way::Ifaces;
+use crate::way::Way;
 
 /// Whose rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(crate) struct Bed {
     taps: [SyncDevice; 2],
     program: Arc<Mutex<Arc<Program>>>,
     preload: PathBuf,
-    pub(crate) ifaces: Ifaces,
+    way: RefCell<Way>,
 }
 
 /// Addresses, routes and neighbours; silence otherwise.
@@ -147,8 +148,7 @@ impl Bed {
 
         thread::sleep(Duration::from_millis(500));
 
-        let dir =
-            std::env::temp_dir().join(format!("twinwall-linux-{}-{kind:?}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("twinwall-linux-{}-{kind:?}", holder.id()));
         fs::create_dir_all(&dir).unwrap();
         let program = Arc::new(Mutex::new(Arc::new(Program::default())));
         let published = program.clone();
@@ -160,17 +160,19 @@ impl Bed {
         })));
         server.register(Box::new(NftCompat));
         thread::spawn(move || server.run(&std::sync::atomic::AtomicBool::new(false)));
-        let ifaces = Ifaces::read();
-        let bed = Self { kind, holder, dir, taps, program, preload: preload(), ifaces };
+        let way = RefCell::new(Way::new(kind));
+        let bed = Self { kind, holder, dir, taps, program, preload: preload(), way };
         // What the kernel said to itself is not what rules made of a packet.
         bed.drain(0);
         bed.drain(1);
         Some(bed)
     }
 
-    /// The program that the engine's workers would run.
-    pub(crate) fn program(&self) -> Arc<Program> {
-        self.program.lock().unwrap().clone()
+    /// What comes of frames on our side, with the rules that are loaded, and without; one at a time, or together.
+    pub(crate) fn ours(&self, frames: &[Vec<u8>], singly: bool) -> [Vec<Option<Vec<u8>>>; 2] {
+        let program = self.program.lock().unwrap().clone();
+        [program, Arc::default()]
+            .map(|program| self.way.borrow_mut().pass(&program, frames, singly))
     }
 
     /// Runs nft with this standard input; what it printed, or how it failed.

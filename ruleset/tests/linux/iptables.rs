@@ -7,7 +7,7 @@ use crate::bed::{Bed, Kind, Side};
 use crate::compare::{self, Difference, Tally};
 use crate::packets::{self, PORTS, V4, V6};
 use crate::rng::Rng;
-use crate::setting;
+use crate::run::setting;
 
 #[test]
 fn random_iptables_rules_on_routed_packets() {
@@ -53,10 +53,10 @@ fn run(kind: Kind, tools: &'static [&'static str]) {
         let frames: Vec<_> = (0..setting("TWINWALL_PACKETS", 200) as usize)
             .map(|n| packets::frame(&mut rng, n, kind))
             .collect();
-        if let Err(difference) = once(&bed, kind, &rules, &frames, &mut tally) {
+        if let Err(difference) = once(&bed, &rules, &frames, &mut tally) {
             let alone = rules.iter().find_map(|rule| {
                 let rule = std::slice::from_ref(rule);
-                once(&bed, kind, rule, &frames, &mut tally).err().map(|found| (rule, found))
+                once(&bed, rule, &frames, &mut tally).err().map(|found| (rule, found))
             });
             let (rules, difference) = alone.unwrap_or((&rules, difference));
             panic!("TWINWALL_SEED={seed}\n{}", tell(rules, &frames, &difference));
@@ -87,14 +87,14 @@ fn load(bed: &Bed, side: Side, rules: &[Rule]) -> Result<(), String> {
 
 fn once(
     bed: &Bed,
-    kind: Kind,
     rules: &[Rule],
     frames: &[Vec<u8>],
     tally: &mut Tally,
 ) -> Result<(), Difference> {
     load(bed, Side::Kernel, rules).unwrap();
     load(bed, Side::Ours, rules).map_err(Difference::Refused)?;
-    compare::packets(bed, kind, frames, tally)
+    let text: String = rules.iter().map(|rule| format!("{}\n", rule.words)).collect();
+    compare::packets(bed, &text, frames, tally)
 }
 
 fn tell(rules: &[Rule], frames: &[Vec<u8>], difference: &Difference) -> String {

@@ -108,6 +108,16 @@ fn arp(rng: &mut Rng) -> Vec<u8> {
     frame
 }
 
+/// What the node answers to an ARP request that has passed the rules.
+pub(crate) fn arp_reply(request: &[u8]) -> Option<Vec<u8>> {
+    let (sender, target) = (request.get(22..32)?, request.get(38..42)?);
+    let asks = request[14..22] == [0, 1, 8, 0, 6, 4, 0, 1];
+    let local = matches!(target, [10, 0, 0 | 1, 1]);
+    (asks && local).then(|| {
+        [&sender[..6], &HOST, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &HOST, target, sender].concat()
+    })
+}
+
 fn ipv4(rng: &mut Rng, frame: &mut Vec<u8>, payload: &[u8]) {
     let (src, dst) = (v4(rng), v4(rng));
     let ends = Ends { src: src.to_vec(), dst: dst.to_vec() };

@@ -1,5 +1,7 @@
 //! A packet's way through the engine, as Linux's forwarding goes: the hooks in order, and what happens between them.
 
+use std::sync::Arc;
+
 use packet::{Frame, L3, Layers, VecFrame};
 use ruleset::expr::LogRecord;
 use ruleset::family::{Family, Hook};
@@ -11,10 +13,11 @@ use ruleset::regs::Regs;
 use ruleset::trace::Trace;
 
 use crate::bed::Kind;
+use crate::packets::arp_reply;
 use crate::rng::Rng;
 
 /// What the bed's interfaces are.
-pub(crate) struct Ifaces([Iface<'static>; 2]);
+struct Ifaces([Iface<'static>; 2]);
 
 const ETHER: u16 = 1;
 /// `PACKET_…`.
@@ -30,7 +33,7 @@ const PRIORITY: [u32; 16] = [0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4];
 
 impl Ifaces {
     /// The TAPs of the namespace that this thread is in.
-    pub(crate) fn read() -> Self {
+    fn read() -> Self {
         let output = std::process::Command::new("ip").args(["-o", "link"]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         Self([0, 1].map(|n| {
@@ -204,16 +207,7 @@ impl Passing<'_> {
             return None;
         }
         self.hook(Family::Arp, Hook::Input, Some(0), None).then_some(())?;
-        let request = self.frame.to_vec();
-        let (sender, target) = (&request[22..32], &request[38..42]);
-        let asks = request[14..22] == [0, 1, 8, 0, 6, 4, 0, 1];
-        let local = matches!(target, [10, 0, 0 | 1, 1]);
-        if !asks || !local {
-            return None;
-        }
-        let mac = self.world.ifaces.0[0].mac;
-        let reply =
-            [&sender[..6], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2], &mac, target, sender].concat();
+        let reply = arp_reply(&self.frame.to_vec())?;
         self.frame = VecFrame::from_bytes(&reply);
         self.parse()?;
         self.meta = Meta { pkttype: Some(HOST), ..Meta::default() };
@@ -234,23 +228,39 @@ impl Passing<'_> {
     }
 }
 
-/// What comes of a frame that goes into tap0.
-pub(crate) fn pass(
-    program: &Program,
-    ifaces: &Ifaces,
+/// The reference interpreter along this way.
+pub(crate) struct Way {
     kind: Kind,
-    frame: &[u8],
-) -> Option<Vec<u8>> {
-    let mut passing = Passing {
-        program,
-        world: World { ifaces, rng: Rng::new(1) },
-        frame: VecFrame::from_bytes(frame),
-        layers: Layers::default(),
-        meta: Meta::default(),
-    };
-    match kind {
-        Kind::Routed => passing.routed(),
-        Kind::Bridged => passing.bridged(),
-        Kind::Arp => passing.arp(),
+    ifaces: Ifaces,
+}
+
+impl Way {
+    /// By the TAPs of the namespace that this thread is in.
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, ifaces: Ifaces::read() }
+    }
+
+    /// What comes of frames that go into tap0, one after the other.
+    pub(crate) fn pass(
+        &mut self,
+        program: &Arc<Program>,
+        frames: &[Vec<u8>],
+        _singly: bool,
+    ) -> Vec<Option<Vec<u8>>> {
+        let pass = |frame: &Vec<u8>| {
+            let mut passing = Passing {
+                program,
+                world: World { ifaces: &self.ifaces, rng: Rng::new(1) },
+                frame: VecFrame::from_bytes(frame),
+                layers: Layers::default(),
+                meta: Meta::default(),
+            };
+            match self.kind {
+                Kind::Routed => passing.routed(),
+                Kind::Bridged => passing.bridged(),
+                Kind::Arp => passing.arp(),
+            }
+        };
+        frames.iter().map(pass).collect()
     }
 }

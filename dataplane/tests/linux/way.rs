@@ -1,0 +1,175 @@
+//! A packet's way through a worker with two ports, tap0 and tap1, that knows of the bed what Linux knows of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dataplane::control::{self, Arrivals, FromWorker, ToWorker, Wake, WorkerHandle};
+use dataplane::rib::{
+    Change, IfIndex, Iface, NeighbourState, NextHop, Prefix, Rib, Route, RouteKind, RouteTable,
+};
+use dataplane::tables::{PortMode, PortState};
+use dataplane::time::Tick;
+use dataplane::worker::Worker;
+use packet::{PortIndex, VecFrame, VecIo, VecPool};
+use ruleset::ids::WorkerId;
+use ruleset::program::Program;
+
+use crate::bed::Kind;
+use crate::packets::{arp_reply, number};
+
+const IN: PortIndex = PortIndex(0);
+const OUT: PortIndex = PortIndex(1);
+const NAMES: [&str; 2] = ["tap0", "tap1"];
+/// When all happens: as on the other side of the engine.
+const NOW: Tick = Tick(1_000_000_000);
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
+
+/// The whole pipeline.
+pub(crate) struct Way {
+    kind: Kind,
+    worker: Worker<VecIo>,
+    handle: WorkerHandle<VecFrame>,
+    pool: VecPool,
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn prefix(text: &str) -> Prefix {
+    let (addr, len) = text.split_once('/').unwrap();
+    Prefix { addr: ip(addr), len: len.parse().unwrap() }
+}
+
+fn route(to: &str, kind: RouteKind, iface: IfIndex, via: Option<&str>) -> Change {
+    let table = if kind == RouteKind::Local { RouteTable::Local } else { RouteTable::Main };
+    let next_hops = vec![NextHop { iface, via: via.map(ip), weight: 1 }];
+    Change::Route(Route { table, prefix: prefix(to), metric: 0, kind, next_hops, mtu: None })
+}
+
+/// The interface's number in the namespace that this thread is in.
+fn index(name: &str) -> IfIndex {
+    let output = std::process::Command::new("ip").args(["-o", "link", "show", name]).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    IfIndex(text.split(':').next().unwrap().trim().parse().unwrap())
+}
+
+/// The bed's interfaces, addresses, routes and neighbours.
+fn known(rib: &mut Rib) {
+    let [first, second] = NAMES.map(index);
+    for (n, index) in [first, second].into_iter().enumerate() {
+        rib.apply(Change::Iface(Iface {
+            index,
+            name: NAMES[n].into(),
+            port: Some(PortIndex(n as u16)),
+            vlan: Default::default(),
+            mac: [2, 0, 0, 0, 0, n as u8 + 1],
+            mtu: 1500,
+            up: true,
+            group: n as u32 + 10,
+            kind: "tun".into(),
+        }));
+        let net6 = ["fd00::", "fd00:1::"][n];
+        for (own, local, link) in [
+            (format!("10.0.{n}.1/24"), format!("10.0.{n}.1/32"), format!("10.0.{n}.0/24")),
+            (format!("{net6}1/64"), format!("{net6}1/128"), format!("{net6}/64")),
+        ] {
+            rib.apply(Change::Address { iface: index, prefix: prefix(&own) });
+            rib.apply(route(&local, RouteKind::Local, index, None));
+            rib.apply(route(&link, RouteKind::Unicast, index, None));
+        }
+    }
+    for (to, via) in [("0.0.0.0/0", "10.0.1.2"), ("::/0", "fd00:1::2")] {
+        rib.apply(route(to, RouteKind::Unicast, second, Some(via)));
+        let state = NeighbourState::Reachable([2, 0, 0, 0, 1, 2]);
+        rib.apply(Change::Neighbour { iface: second, addr: ip(via), state });
+    }
+}
+
+impl Way {
+    /// With the interfaces of the namespace that this thread is in.
+    pub(crate) fn new(kind: Kind) -> Self {
+        let modes = match kind {
+            Kind::Bridged => [PortMode::Pair(OUT), PortMode::Pair(IN)],
+            Kind::Routed | Kind::Arp => [PortMode::Routed; 2],
+        };
+        let ports =
+            modes.map(|mode| PortState { mode, up: true, max_frame: 1522, vlan_insert: false });
+        let mut rib = Rib::new(ports.to_vec());
+        rib.name_ports(NAMES);
+        known(&mut rib);
+        let pool = VecPool::new(4096);
+        let (link, handle) = control::link(WorkerId(0), 2, Arc::new(Nobody));
+        // The bed's kernel answers nothing by itself, either.
+        let worker = Worker::new(VecIo::new(2, pool.clone()), link, rib.publish().unwrap(), 0);
+        Self { kind, worker, handle, pool }
+    }
+
+    /// What comes of frames that go into tap0, one after the other, or in bursts.
+    pub(crate) fn pass(
+        &mut self,
+        program: &Arc<Program>,
+        frames: &[Vec<u8>],
+        singly: bool,
+    ) -> Vec<Option<Vec<u8>>> {
+        let (_arrivals, arrival) = Arrivals::new(1);
+        for arrival in arrival {
+            self.handle.control.send(ToWorker::Program(program.clone(), arrival)).unwrap();
+        }
+        let mut out = vec![None; frames.len()];
+        if self.kind == Kind::Arp {
+            for (frame, place) in frames.iter().zip(&mut out) {
+                self.receive(frame);
+                self.work();
+                *place = self.sent(IN).pop();
+            }
+        } else {
+            for frame in frames {
+                self.receive(frame);
+                if singly {
+                    self.work();
+                }
+            }
+            self.work();
+            self.sent(IN);
+            for frame in self.sent(OUT) {
+                if let Some(place) = number(&frame).and_then(|number| out.get_mut(number)) {
+                    *place = Some(frame);
+                }
+            }
+        }
+        assert_eq!(self.pool.outstanding(), 0, "frames leaked");
+        out
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        let frame = self.pool.frame(bytes).unwrap();
+        self.worker.io().push_rx(IN, frame);
+    }
+
+    /// Turns until nothing is left to do. What the kernel is asked, it answers.
+    fn work(&mut self) {
+        while self.worker.turn(NOW) > 0 {
+            while let Some((port, frame)) = self.handle.to_twin.pop() {
+                if self.kind == Kind::Arp
+                    && let Some(reply) = arp_reply(&frame.to_vec())
+                {
+                    let reply = self.pool.frame(&reply).unwrap();
+                    assert!(self.handle.from_twin.push((port, reply)).is_ok());
+                }
+            }
+        }
+        for message in self.handle.up.try_iter() {
+            assert!(!matches!(message, FromWorker::Resolve { .. }), "all neighbours are known");
+        }
+    }
+
+    fn sent(&mut self, port: PortIndex) -> Vec<Vec<u8>> {
+        self.worker.io().drain_sent(port).map(|frame| frame.to_vec()).collect()
+    }
+}
