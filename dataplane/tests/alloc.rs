@@ -5,10 +5,12 @@ mod common;
 
 use std::time::Duration;
 
+use common::rules::*;
 use common::*;
 use dataplane::control::FromWorker;
 use dataplane::rib::{Change, RouteKind};
 use packet::{BURST, DropReason, Frame};
+use ruleset::family::Family;
 
 const PACKETS: usize = 1 << 20;
 
@@ -58,9 +60,41 @@ fn turn(node: &mut Node, kinds: &[Vec<u8>], n: usize) {
         node.worker.io().drain_sent(port).for_each(drop);
     }
     while node.handle.to_twin.pop().is_some() {}
+    node.handle.notes.try_iter().for_each(drop);
     for message in node.handle.up.try_iter() {
-        assert!(matches!(message, FromWorker::Resolve { .. }));
+        assert!(matches!(message, FromWorker::Resolve { .. } | FromWorker::RetiredProgram(_)));
     }
+}
+
+/// Rules in every hook that packets of [`kinds`] meet: counting, marking, changing, logging, tracing, refusing, copying.
+fn rules(node: &mut Node) {
+    let mut ruleset = Ruleset::new();
+    let devices = &["lan", "wan", "dmz"];
+    ruleset.base(Family::Netdev, "in", ("filter", 0), ACCEPT, devices);
+    ruleset.base(Family::Netdev, "out", ("filter", 1), ACCEPT, devices);
+    for (name, n) in [("pre", 0), ("in", 1), ("fwd", 2), ("out", 3), ("post", 4)] {
+        ruleset.base(Family::Inet, name, ("filter", n), ACCEPT, &[]);
+        ruleset.rule(Family::Inet, name, &[expr("counter", |_| {})]);
+        ruleset.rule(Family::Inet, name, &set(MARK, n + 1));
+    }
+    let protocol = |n: u8| [load(NETWORK, 8, 1), is(&[n])];
+    let mut traced = protocol(99).to_vec();
+    traced.extend(set(NFTRACE, 1));
+    ruleset.rule(Family::Netdev, "in", &traced);
+    for (ttl, act) in [(98, log("seen ")), (97, reject(0, 3)), (96, verdict(DROP)), (95, queue(0))]
+    {
+        let mut rule = protocol(ttl).to_vec();
+        rule.push(act);
+        ruleset.rule(Family::Inet, "fwd", &rule);
+    }
+    let mut copied = protocol(94).to_vec();
+    copied.extend([value(1, &[10, 0, 2, 254]), expr("dup", |out| out.u32(1, 1))]);
+    ruleset.base(Family::Ipv4, "dup", ("filter", 0), ACCEPT, &[]);
+    ruleset.rule(Family::Ipv4, "dup", &copied);
+    let mut changed = protocol(93).to_vec();
+    changed.extend([value(1, &[10, 0, 2, 2]), store(NETWORK, 16, 4, Some(10))]);
+    ruleset.rule(Family::Ipv4, "dup", &changed);
+    node.run(&mut ruleset);
 }
 
 #[test]
@@ -72,11 +106,29 @@ fn no_packet_takes_memory() {
     node.rib.apply(Change::Route(route("192.0.2.0/24", RouteKind::Blackhole, &[])));
     node.rib.apply(Change::Route(route("198.51.100.0/24", RouteKind::Unreachable, &[])));
     node.publish();
-    let kinds = kinds();
+    for (ruled, mut kinds) in [(false, kinds()), (true, kinds())] {
+        if ruled {
+            rules(&mut node);
+            // What each rule is for, by its TTL: forward sees one less.
+            kinds.extend([94, 93].map(|ttl| udp4("8.8.8.8", ttl, b"ruled")));
+            kinds.extend((96..=99).map(|ttl| udp4("8.8.8.8", ttl, b"ruled")));
+        }
+        watch(&mut node, &kinds);
+    }
+    let lan = node.handle.stats.port(LAN).unwrap();
+    for reason in [DropReason::RuleRejected, DropReason::RuleForward, DropReason::QueueNobody] {
+        assert!(lan.drops(reason) > 0, "{} was never met", reason.name());
+    }
+    assert!(node.handle.stats.logs_suppressed.get() > 0, "the log has a limit");
+    node.end();
+}
+
+/// Packets of these kinds take no memory.
+fn watch(node: &mut Node, kinds: &[Vec<u8>]) {
     // Long enough for packets to have waited in vain for their neighbour.
     let warm = 5_000;
     for n in 0..warm {
-        turn(&mut node, &kinds, n);
+        turn(node, kinds, n);
     }
     let stats = node.handle.stats.clone();
     let before = (stats.icmp_sent.get(), stats.icmp_limited.get(), stats.fragmented.get());
@@ -84,7 +136,7 @@ fn no_packet_takes_memory() {
 
     let counted = allocation_counter::measure(|| {
         for n in warm..warm + PACKETS / BURST {
-            turn(&mut node, &kinds, n);
+            turn(node, kinds, n);
         }
     });
 
@@ -110,5 +162,4 @@ fn no_packet_takes_memory() {
     ] {
         assert!(lan.drops(reason) > 0, "{} was never met: {:?}", reason.name(), node.all_drops());
     }
-    node.end();
 }

@@ -3,11 +3,13 @@
 
 mod common;
 
+use common::rules::*;
 use common::*;
 use dataplane::control::ToWorker;
 use dataplane::rib::{Change, RouteKind};
 use packet::{DropReason, RxMeta};
 use proptest::prelude::*;
+use ruleset::family::Family;
 
 /// A frame that is nearly right: valid ones with a few bytes changed, cut short, or tagged; and plain noise.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
@@ -52,11 +54,36 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => near, 1 => prop::collection::vec(any::<u8>(), 0..300)]
 }
 
+/// Rules that drop some packets in each hook, by a bit of their length or of an address; others that refuse or take them.
+fn rules(node: &mut Node) {
+    let mut ruleset = Ruleset::new();
+    let devices = &["lan", "wan", "dmz", "vlan"];
+    ruleset.base(Family::Netdev, "ingress", ("filter", 0), ACCEPT, devices);
+    ruleset.base(Family::Netdev, "egress", ("filter", 1), ACCEPT, devices);
+    ruleset.base(Family::Arp, "arp", ("filter", 0), ACCEPT, &[]);
+    let somewhere = |offset, byte| [load(NETWORK, offset, 1), is(&[byte])];
+    for (chain, byte) in [("ingress", 33), ("egress", 40)] {
+        let [load, is] = somewhere(3, byte);
+        ruleset.rule(Family::Netdev, chain, &[load, is, verdict(DROP)]);
+    }
+    for (name, n) in [("prerouting", 0), ("input", 1), ("forward", 2), ("postrouting", 4)] {
+        ruleset.base(Family::Inet, name, ("filter", n), ACCEPT, &[]);
+        for (byte, act) in [(50, verdict(DROP)), (60, queue(0)), (70, reject(1, 0))] {
+            if n != 4 || byte < 70 {
+                let [load, is] = somewhere(3, byte + n as u8);
+                ruleset.rule(Family::Inet, name, &[load, is, act]);
+            }
+        }
+    }
+    node.run(&mut ruleset);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn every_frame_has_one_fate(
+        ruled: bool,
         frames in prop::collection::vec((frame(), prop::collection::vec(1usize..80, 0..3), prop::option::of(0u16..4096)), 1..80),
     ) {
         let mut node = Node::new();
@@ -66,6 +93,9 @@ proptest! {
         // No answers, so that what is sent is what came.
         node.handle.control.send(ToWorker::IcmpRate(0)).unwrap();
         node.turn();
+        if ruled {
+            rules(&mut node);
+        }
         let total = frames.len() as u64;
         for (bytes, mut cuts, stripped) in frames {
             cuts.sort_unstable();
@@ -76,7 +106,9 @@ proptest! {
         while node.turn() > 0 {}
         let stats = node.handle.stats.clone();
         let lan = stats.port(LAN).unwrap();
-        let dropped: u64 = DropReason::ALL.iter().map(|reason| lan.drops(*reason)).sum();
+        // A device's rules drop what is to leave by it there.
+        let dropped: u64 = DropReason::ALL.iter().map(|reason| lan.drops(*reason)).sum::<u64>()
+            + [WAN, DMZ].iter().map(|port| node.drops(*port, DropReason::RuleEgress)).sum::<u64>();
         let sent: u64 = [LAN, WAN, DMZ].iter().map(|port| stats.port(*port).unwrap().tx_packets.get()).sum();
         prop_assert_eq!(lan.rx_packets.get(), total);
         prop_assert_eq!(dropped + lan.to_twin.get() + sent + stats.waiting.get(), total, "{:?}", node.all_drops());

@@ -691,3 +691,29 @@ fn rules_ask_the_routes() {
     }
     node.end();
 }
+
+#[test]
+fn rules_of_a_pair_see_what_a_router_would_not_take() {
+    let mut node = pair();
+    let mut ruleset = Ruleset::new();
+    ruleset.base(Family::Bridge, "fwd", (FILTER, 2), ACCEPT, &[]);
+    let from = |addr: &[u8]| [load(NETWORK, 12, 4), is(addr), verdict(DROP)];
+    ruleset.rule(Family::Bridge, "fwd", &from(&[127, 0, 0, 1]));
+    let port = [load(TRANSPORT, 2, 2), is(&53u16.to_be_bytes()), verdict(DROP)];
+    node.run(ruleset.rule(Family::Bridge, "fwd", &port));
+    let mut spoofed = udp4("10.0.2.2", 64, b"");
+    spoofed[26..30].copy_from_slice(&[127, 0, 0, 1]);
+    let mut wrong_sum = udp4("10.0.2.2", 64, b"");
+    wrong_sum[24] ^= 1;
+    let mut looped = udp6("2001:db8::1", 64, b"");
+    looped[22..38].fill(0);
+    for frame in [spoofed, wrong_sum, looped] {
+        node.receive(LAN, &frame);
+    }
+    assert_eq!(node.drops(LAN, DropReason::RuleBridge), 3);
+    let mut short = udp4("10.0.2.2", 64, b"");
+    short[17] = 200;
+    node.receive(LAN, &short);
+    assert_eq!(node.sent(WAN).len(), 1, "no IP packet, then");
+    node.end();
+}

@@ -17,6 +17,7 @@ use crate::wire::{self, ethernet, vlan};
 
 mod ip4;
 mod ip6;
+mod lenient;
 mod link;
 mod plain;
 mod source;
@@ -313,14 +314,15 @@ impl Layers {
         self
     }
 
-    /// What is known of a frame whatever is in it: all that the parse finds, or as much of the link layer as is right.
+    /// What is known of a frame whatever is in it: all that the parse finds, or as much of the
+    /// link and network layers as holds together.
     pub fn of<F: Frame>(frame: &F) -> Self {
         let mut layers = Self::default();
         if parse_into(frame, &mut layers).is_ok() {
             return layers;
         }
         match parse_l2(frame) {
-            Ok(l2) => not_ip(l2, frame.len()),
+            Ok(l2) => lenient::lenient(frame, l2),
             Err(_) => Self { end: frame.len() as u32, ..Self::default() },
         }
     }

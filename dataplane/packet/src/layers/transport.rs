@@ -21,7 +21,7 @@ pub(super) struct Transport {
 }
 
 /// Nothing that has ports.
-const NONE: Transport = Transport { l4: L4::Other, sport: 0, dport: 0 };
+pub(super) const NONE: Transport = Transport { l4: L4::Other, sport: 0, dport: 0 };
 
 #[inline(always)]
 fn ports(l4: L4, sport: [u8; 2], dport: [u8; 2]) -> Transport {
