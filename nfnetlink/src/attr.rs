@@ -92,11 +92,11 @@ impl<'a> Attr<'a> {
     ///
     /// # Errors
     ///
-    /// `ERANGE` where it is longer; `EINVAL` where it is not UTF-8.
+    /// `ERANGE` where it is longer, or not even a NUL; `EINVAL` where it is not UTF-8.
     pub fn str(&self, max: usize) -> Result<&'a str> {
         let len = self.data.iter().position(|byte| *byte == 0).unwrap_or(self.data.len());
         let bytes = self.data.get(..len).unwrap_or_default();
-        if len > max {
+        if len > max || self.data.is_empty() {
             return Err(self.error(Errno::ERANGE));
         }
         std::str::from_utf8(bytes).map_err(|_| self.error(Errno::EINVAL))

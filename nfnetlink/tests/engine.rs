@@ -223,7 +223,7 @@ fn a_batch_without_end_is_only_checked() {
 
 #[test]
 fn a_subsystem_may_see_a_batch_twice() {
-    for (replays, answer) in [(1, vec![]), (2, vec![(100, 11)])] {
+    for (replays, answer) in [(1, vec![]), (2, vec![(1, 11)])] {
         let mut engine = Engine::new(1 << 20, 1, Arc::new(Stats::default()));
         engine.register(Box::new(Toy { replays, ..Toy::new() }));
         let id = engine.connect(0, 1, true);

@@ -7,8 +7,7 @@ use crate::model::State;
 use crate::regs::MAX_DATA;
 use crate::schema::{Kind, Value as _};
 use crate::verdict::{
-    self, NF_ACCEPT, NF_DROP, NF_QUEUE, NFT_BREAK, NFT_CONTINUE, NFT_GOTO, NFT_JUMP, NFT_RETURN,
-    Verdict,
+    NF_ACCEPT, NF_DROP, NFT_BREAK, NFT_CONTINUE, NFT_GOTO, NFT_JUMP, NFT_RETURN, Verdict,
 };
 
 /// Bytes of a value in an expression (`struct nft_data`).
@@ -146,7 +145,6 @@ fn decode_verdict(attr: &Attr<'_>, cx: &Decode<'_>) -> Result<Verdict> {
         NFT_GOTO => Verdict::Goto(target()?),
         NF_ACCEPT => Verdict::Accept,
         NF_DROP => Verdict::Drop,
-        NF_QUEUE => Verdict::Queue(verdict::Queue { number: 0, bypass: false }),
         _ => return Err(attr.error(Errno::EINVAL)),
     })
 }

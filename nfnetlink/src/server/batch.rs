@@ -93,7 +93,9 @@ pub(super) fn run<'a>(
         match failed {
             Some(error) if error.errno == Errno::EAGAIN && !again => {}
             Some(error) => {
-                acks.insert(0, (*begin, Some(error)));
+                // Named after the message behind the begin, as the kernel has it.
+                let first = Messages::new(bytes).nth(1).unwrap_or(*begin);
+                acks.insert(0, (first, Some(error)));
                 break;
             }
             None => break,

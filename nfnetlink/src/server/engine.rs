@@ -317,10 +317,12 @@ impl Engine {
         }
         let mut out = Writer::default();
         let mut reply = Reply { out: &mut out, to: message.header, client: peer.client };
-        subsystem.request(message, &mut reply, &mut events)?;
+        let result = subsystem.request(message, &mut reply, &mut events);
+        // Also what was answered before a fault was found goes out, as the kernel's does.
         for answer in Messages::new(&out.buf) {
             self.answer(id, answer.bytes.to_vec());
         }
+        result?;
         self.publish(events);
         Ok(true)
     }

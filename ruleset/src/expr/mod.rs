@@ -375,7 +375,7 @@ pub fn decode_list(
     let mut exprs = Vec::new();
     for attr in list.nested() {
         if attr.kind != LIST_ELEM || exprs.len() == most {
-            return Err(attr.error(Errno::EINVAL));
+            return Err(Errno::EINVAL.into());
         }
         exprs.push(decode_one(&attr, cx).map_err(|error| error.all_at(&attr))?);
     }

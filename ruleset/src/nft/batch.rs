@@ -46,6 +46,8 @@ pub(crate) struct Batch {
     pub(crate) courses: HashMap<SetId, Course, RandomState>,
     /// Anonymous sets that this batch made: a rule must have come that uses them.
     pub(crate) unbound: Vec<SetId>,
+    /// Chains of rules' own that this batch made, likewise.
+    pub(crate) unbound_chains: Vec<ChainId>,
     /// Anonymous sets that no rule uses any more.
     pub(crate) unused: Vec<SetId>,
     /// What listeners will hear.
@@ -68,6 +70,7 @@ impl Batch {
             gone: HashSet::default(),
             courses: HashMap::default(),
             unbound: Vec::new(),
+            unbound_chains: Vec::new(),
             unused: Vec::new(),
             told: Vec::new(),
         }
@@ -85,7 +88,8 @@ impl Batch {
             validate::table(&mut self.state, table, &causes)?;
         }
         let unbound = |id: &SetId| self.state.set(*id).is_some_and(|set| set.uses == 0);
-        if self.unbound.iter().any(unbound) {
+        let loose = |id: &ChainId| self.state.chain(*id).is_some_and(|chain| chain.uses == 0);
+        if self.unbound.iter().any(unbound) || self.unbound_chains.iter().any(loose) {
             return Err(Fault { error: Errno::EINVAL.into(), seq: None });
         }
         Ok(())

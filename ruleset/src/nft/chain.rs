@@ -127,7 +127,7 @@ fn add(op: &mut Op<'_>, table: Handle, policy: Option<Verdict>, flags: ChainFlag
                 return Err(Errno::EOPNOTSUPP.into());
             }
             let Wanted { kind, hook, priority, devices } =
-                parse_hook(key.family, &hook, attrs[TYPE].as_ref(), None)?;
+                parse_hook(key.family, &hook, attrs[TYPE].as_ref(), attrs[NAME].as_ref(), None)?;
             let counter = match attrs[COUNTERS] {
                 Some(attr) => Some(Arc::new(op.batch.counters.take(totals(&attr)?))),
                 None => None,
@@ -175,6 +175,9 @@ fn add(op: &mut Op<'_>, table: Handle, policy: Option<Verdict>, flags: ChainFlag
         op.batch.ids.chains.insert((table, number.u32()?), id);
     }
     op.batch.hooks_changed |= is_base;
+    if flags.has(ChainFlags::BINDING) {
+        op.batch.unbound_chains.push(id);
+    }
     announce(op, id, family);
     Ok(())
 }
@@ -209,7 +212,7 @@ fn update(
     let mut base = old.base.as_deref().cloned();
     if let Some(hook) = attrs[HOOK] {
         let Some(base) = &mut base else { return Err(attr.error(Errno::EEXIST)) };
-        let wanted = parse_hook(family, &hook, attrs[TYPE].as_ref(), Some(base))?;
+        let wanted = parse_hook(family, &hook, attrs[TYPE].as_ref(), None, Some(base))?;
         if wanted.kind != base.kind || wanted.hook != base.hook || wanted.priority != base.priority
         {
             return Err(attr.error(Errno::EEXIST));
@@ -263,6 +266,7 @@ fn parse_hook(
     family: Family,
     hook: &Attr<'_>,
     kind: Option<&Attr<'_>>,
+    name: Option<&Attr<'_>>,
     old: Option<&Base>,
 ) -> Result<Wanted> {
     let attrs = hook.table::<5>();
@@ -281,7 +285,8 @@ fn parse_hook(
     let (kind, at, priority) = match old {
         None => {
             let (Some(number), Some(priority)) = (number, priority) else {
-                return Err(hook.error(Errno::ENOENT));
+                let missing = Errno::ENOENT;
+                return Err(name.map_or(missing.into(), |name| name.error(missing)));
             };
             let kind = kind.unwrap_or(ChainType::Filter);
             let place = named(number).ok_or(Errno::EOPNOTSUPP)?;
@@ -357,10 +362,7 @@ pub(super) fn write_devices(devices: &[Device], one: Option<u16>, several: u16, 
 pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
     let attrs = op.attrs::<ATTRS>();
     let destroy = op.message.command() == msg::DESTROYCHAIN;
-    let handle = match op.table(attrs[TABLE].as_ref()).map_err(at(attrs[TABLE])) {
-        Err(error) if destroy && error.errno == Errno::ENOENT => return Ok(()),
-        found => found?,
-    };
+    let handle = op.table(attrs[TABLE].as_ref()).map_err(at(attrs[TABLE]))?;
     let named = attrs[HANDLE].or(attrs[NAME]).ok_or(Errno::EINVAL)?;
     let found = match attrs[HANDLE] {
         Some(attr) => by_handle(op, handle, &attr),
@@ -425,10 +427,8 @@ pub(super) fn remove(op: &mut Op<'_>, id: ChainId) -> Result<()> {
         table.chains.remove(&*chain.name, chain.handle);
     }
     op.batch.hooks_changed |= chain.base.is_some();
-    let command =
-        if op.message.command() == msg::DESTROYCHAIN { msg::DESTROYCHAIN } else { msg::DELCHAIN };
     let short = Short::of(&chain);
-    op.notify(command, 0, chain.table.family, move |out, _| short.write(out));
+    op.notify(msg::DELCHAIN, 0, chain.table.family, move |out, _| short.write(out));
     Ok(())
 }
 
@@ -504,8 +504,8 @@ fn write(chain: &Chain, out: &mut Writer, cx: &Encode<'_>) {
             let read = if cx.reset { Counter::reset } else { Counter::read };
             let Totals { packets, bytes } = read(counter);
             out.nest(COUNTERS as u16, |out| {
-                out.u64(COUNTER_BYTES as u16, bytes);
                 out.u64(COUNTER_PACKETS as u16, packets);
+                out.u64(COUNTER_BYTES as u16, bytes);
             });
         }
     }

@@ -1,6 +1,7 @@
 //! Requests that change nothing: one thing, or a dump of all.
 
 use nfnetlink::attr::Writer;
+use nfnetlink::message::NLM_F_APPEND;
 use nfnetlink::{Dump, Errno, Header, NfGen, Reply, Result};
 
 use crate::model::State;
@@ -104,6 +105,13 @@ impl<'a> Message<'a> {
     /// Bytes written so far.
     pub(super) fn len(&self) -> usize {
         self.out.buf.len()
+    }
+
+    /// One message that says of itself that it comes behind the one before it: a rule, an
+    /// object or a flowtable.
+    pub(super) fn append(&mut self, command: u8, family: u8, write: impl FnOnce(&mut Writer)) {
+        self.header.flags |= NLM_F_APPEND;
+        self.put(command, family, write);
     }
 
     /// One message.

@@ -63,8 +63,12 @@ fn target(op: &Op<'_>, ids: bool) -> Result<(Handle, SetId)> {
     Ok((handle, id))
 }
 
-/// A refusal that points at the element, as the kernel's do, whatever is wrong in it.
+/// A refusal that points at the element, as the kernel's do, whatever is wrong in it. Only attributes that are too short or too
+/// long are pointed at themselves: the kernel looks at these before all else.
 fn blame(attr: &Attr<'_>, error: Error) -> Error {
+    if error.errno == Errno::ERANGE && error.offset.is_some() {
+        return error;
+    }
     Error { offset: None, ..error }.at(attr)
 }
 

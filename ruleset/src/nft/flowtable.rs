@@ -215,7 +215,7 @@ pub(super) fn dump(query: &Query<'_>) -> Result<Box<dyn Dump>> {
     let ids: Vec<FlowtableId> = tables.flat_map(|table| table.flowtables.iter()).collect();
     Walk::start(query.state, ids.into_iter(), |state, id, message| {
         let Some(found) = state.flowtable(id) else { return };
-        message.put(msg::NEWFLOWTABLE, found.table.family as u8, |out| {
+        message.append(msg::NEWFLOWTABLE, found.table.family as u8, |out| {
             write(found, &found.devices, out);
         });
     })

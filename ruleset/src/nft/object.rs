@@ -192,7 +192,7 @@ pub(super) fn dump(query: &Query<'_>) -> Result<Box<dyn Dump>> {
     Walk::start(query.state, ids.into_iter(), move |state, id, message| {
         let Some(object) = state.object(id) else { return };
         let cx = Encode { state, reset, now };
-        message.put(msg::NEWOBJ, object.table.family as u8, |out| write(object, out, &cx));
+        message.append(msg::NEWOBJ, object.table.family as u8, |out| write(object, out, &cx));
     })
 }
 

@@ -50,13 +50,8 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
     if found.flags.has(ChainFlags::BINDING) && found.uses > 0 {
         return Err(Errno::EOPNOTSUPP.into());
     }
-    let (place, handle) = place(op, table, found)?;
-    let handle = match handle {
-        Some(handle) => handle,
-        // Also a rule that is refused below uses one up, as in the kernel.
-        None => op.batch.state.table_mut(table).ok_or(Errno::ENOENT)?.next_handle(),
-    };
     let userdata = table::userdata(attrs[USERDATA].as_ref())?;
+    let (place, handle) = place(op, table, chain)?;
     let compat = attrs[COMPAT].map(|attr| decode_compat(&attr)).transpose()?;
     let exprs = match attrs[EXPRESSIONS] {
         Some(list) => {
@@ -100,35 +95,41 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Where the rule goes, and its handle where it takes another's place.
-fn place(op: &Op<'_>, table: Handle, chain: &Chain) -> Result<(Place, Option<Handle>)> {
+/// Where the rule goes, and its handle.
+fn place(op: &mut Op<'_>, table: Handle, chain: ChainId) -> Result<(Place, Handle)> {
     let attrs = op.attrs::<ATTRS>();
     let (replace, create) = (op.message.has(NLM_F_REPLACE), op.message.has(NLM_F_CREATE));
     if let Some(attr) = attrs[HANDLE] {
-        let cursor = find(chain, &attr)?;
+        let cursor = find(chain_of(op, chain)?, &attr)?;
         if op.message.has(NLM_F_EXCL) {
             return Err(attr.error(Errno::EEXIST));
         }
         if !replace {
             return Err(Errno::EOPNOTSUPP.into());
         }
-        return Ok((Place::Instead(cursor), Some(Handle(attr.u64()?))));
+        return Ok((Place::Instead(cursor), Handle(attr.u64()?)));
     }
     if !create || replace {
         return Err(Errno::EINVAL.into());
     }
+    // Also a rule that is refused from here on uses one up, as in the kernel.
+    let handle = op.batch.state.table_mut(table).ok_or(Errno::ENOENT)?.next_handle();
     let cursor = match (attrs[POSITION], attrs[POSITION_ID]) {
-        (Some(attr), _) => find(chain, &attr)?,
+        (Some(attr), _) => find(chain_of(op, chain)?, &attr)?,
         (None, Some(attr)) => {
             let named = op.batch.ids.rules.get(&(table, attr.u32()?));
-            let of_chain = named.filter(|(of, _)| *of == chain.id);
-            let cursor =
-                of_chain.and_then(|(_, handle)| chain.rules.find(|rule| rule.handle == *handle));
+            let of_chain = named.filter(|(of, _)| *of == chain);
+            let rules = &chain_of(op, chain)?.rules;
+            let cursor = of_chain.and_then(|(_, handle)| rules.find(|rule| rule.handle == *handle));
             cursor.ok_or_else(|| attr.error(Errno::ENOENT))?
         }
-        (None, None) => return Ok((Place::End, None)),
+        (None, None) => return Ok((Place::End, handle)),
     };
-    Ok((Place::By(cursor), None))
+    Ok((Place::By(cursor), handle))
+}
+
+fn chain_of<'a>(op: &'a Op<'_>, id: ChainId) -> Result<&'a Chain> {
+    Ok(op.batch.state.chain(id).ok_or(Errno::ENOENT)?)
 }
 
 fn find(chain: &Chain, attr: &Attr<'_>) -> Result<Cursor> {
@@ -360,7 +361,7 @@ impl Dump for Rules {
                 continue;
             };
             let before = self.before.replace(rule.handle);
-            message.put(msg::NEWRULE, chain.table.family as u8, |out| {
+            message.append(msg::NEWRULE, chain.table.family as u8, |out| {
                 write(&chain.table.name, &chain.name, rule, before, out, &cx);
             });
         }

@@ -2,7 +2,7 @@
 
 use nfnetlink::attr::{Table as AttrTable, Writer};
 use nfnetlink::message::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use nfnetlink::{Attr, Dump, Errno, NfGen, Reply, Result};
+use nfnetlink::{Attr, Dump, Errno, Error, NfGen, Reply, Result};
 
 use crate::expr::{Encode, Expr, LIST_ELEM, decode_one, encode_list, encode_one};
 use crate::ids::{Handle, SetId};
@@ -24,6 +24,8 @@ const KEY_LEN: u16 = 5;
 const DATA_TYPE: u16 = 6;
 const DATA_LEN: u16 = 7;
 const POLICY: u16 = 8;
+/// `NFT_SET_POL_MEMORY`: the last of the policies.
+const MEMORY: u32 = 1;
 const DESC: u16 = 9;
 const TIMEOUT: u16 = 11;
 const GC_INTERVAL: u16 = 12;
@@ -209,6 +211,9 @@ impl Wanted {
     /// How such a set is kept (`nft_select_set_ops`).
     fn layout(&self, has_exprs: bool) -> Result<Layout> {
         let flags = self.flags;
+        if self.policy > MEMORY {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
         if flags.has(SetFlags::INTERVAL) {
             return match (flags.has(SetFlags::EVAL), self.fields.len()) {
                 (true, _) => Err(Errno::EOPNOTSUPP.into()),
@@ -233,7 +238,9 @@ impl Wanted {
         if one.is_none() && many.is_some() && !self.flags.has(SetFlags::EXPR) {
             return Err(Errno::EINVAL.into());
         }
+        // The kernel does not say what it is about them that it refuses.
         stateful(op, table, one.as_ref(), many.as_ref())
+            .map_err(|error| Error { offset: None, ..error })
     }
 
     /// Whether a set is what this wants (`nft_set_is_same`).

@@ -213,7 +213,7 @@ fn remove(op: &mut Op<'_>, handle: Handle) -> Result<()> {
     op.batch.hooks_changed = true;
     op.batch.unchecked.remove(&handle);
     op.batch.state.remove_table(handle);
-    op.notify(op.message.command(), 0, family, move |out, _| write_short(&snapshot, out));
+    op.notify(msg::DELTABLE, 0, family, move |out, _| write_short(&snapshot, out));
     Ok(())
 }
 

@@ -118,7 +118,9 @@ def answers(sock):
                 name = errno.errorcode.get(-code, code) if code else "ack"
                 # Behind the request's header, or the whole request: what the extended acknowledgement says.
                 used = 20 if flags & 0x100 else 4 + struct.unpack_from("=I", body, 4)[0]
-                said = text(attributes(body[(used + 3) & ~3:])) if flags & 0x200 else ""
+                attrs = attributes(body[(used + 3) & ~3:]) if flags & 0x200 else []
+                # Only where the fault is: words and policies are the kernel's own.
+                said = text([attr for attr in attrs if attr[0] == 2])
                 yield f"{seq} {name} {said}"
             elif kind == DONE:
                 yield f"{seq} done"
