@@ -58,7 +58,9 @@ pub fn answer(reason: DropReason, family: L3, mtu: u32) -> Option<Error> {
 /// Whether a packet may be answered by an error at all (RFC 1812 4.3.2.7, RFC 4443 2.4 e).
 pub fn may_answer<F: Frame>(packet: &Packet, frame: &F) -> bool {
     let layers = &packet.layers;
-    if layers.l2_kind != L2Kind::Unicast || layers.fragment == FragmentPart::Later {
+    // Of IPv6, Linux answers later fragments, too.
+    let later = layers.fragment == FragmentPart::Later && layers.l3 == L3::Ipv4;
+    if layers.l2_kind != L2Kind::Unicast || later {
         return false;
     }
     let to_many = match packet.dst() {

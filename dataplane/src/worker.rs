@@ -503,13 +503,16 @@ impl<Io: PacketIo> Local<Io> {
     }
 }
 
-/// Linux's choice: an address of the interface that the error leaves by, else of the one that the packet came by, else any.
+/// Linux's choice: an address of the interface that the error leaves by, else of the one that the packet came by, else any; for
+/// IPv6, of the one that the packet came by first.
 fn source_of_error(tables: &Tables, packet: &Packet, to: IpAddr) -> Option<IpAddr> {
     let leaves = pipeline::own_way(tables, to).and_then(|way| tables.iface(way.iface));
     let came = tables.iface(packet.iface);
     let family = usize::from(packet.layers.l3 == L3::Ipv6);
-    leaves
-        .and_then(|entry| entry.source_for(to))
-        .or_else(|| came.and_then(|entry| entry.source_for(to)))
+    let order = if packet.layers.l3 == L3::Ipv6 { [came, leaves] } else { [leaves, came] };
+    order
+        .into_iter()
+        .flatten()
+        .find_map(|entry| entry.source_for(to))
         .or_else(|| tables.any_source.get(family).copied().flatten())
 }

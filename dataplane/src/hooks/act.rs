@@ -108,7 +108,8 @@ impl<Io: PacketIo> Local<Io> {
         match with {
             RejectWith::TcpReset => self.make(packet.port, &reject::reset(packet, frame)?),
             RejectWith::Unreachable(code) => {
-                if !icmp::may_answer(packet, frame) || !reject::is_intact(packet, frame) {
+                // Less strict than what is routed (`nf_reject_skb_v4_unreach`): other errors are answered.
+                if reject::is_unreachable(packet, frame) || !reject::is_intact(packet, frame) {
                     return None;
                 }
                 let error = icmp::Error::unreachable(packet.layers.l3, code);

@@ -11,15 +11,51 @@ use crate::pipeline::Packet;
 
 /// TCP's number.
 const TCP: u8 = 6;
+/// Where UDP has its checksum.
+const UDP_CHECKSUM: usize = 6;
 /// Bytes of a TCP header without options.
 const TCP_LEN: u16 = 20;
 /// IPv4's "don't fragment", in the byte of flags.
 const DONT_FRAGMENT: u8 = 0x40;
 
-/// Whether the transport checksum of a packet is right, or there is none to check: a garbled packet is not answered.
+/// Protocols without a checksum over all of their payload: AH, ESP, SCTP, UDP-Lite, DCCP, GRE.
+const UNCHECKED: [u8; 6] = [51, 50, 132, 136, 33, 47];
+
+/// Whether the checksum over a packet's payload is right, or there is none to check: a garbled packet is not answered. As in
+/// Linux, protocols that nothing is known of are taken to have one, a first fragment's is wrong, and later ones are never right.
 pub(super) fn is_intact<F: Frame>(packet: &Packet, frame: &F) -> bool {
-    frame.rx_meta().l4_checksum == ChecksumStatus::Good
-        || checksum::transport_sum(frame, &packet.layers).is_none_or(|sum| sum.is_valid())
+    let layers = &packet.layers;
+    if layers.fragment == FragmentPart::Later {
+        return false;
+    }
+    if frame.rx_meta().l4_checksum == ChecksumStatus::Good || UNCHECKED.contains(&layers.protocol) {
+        return true;
+    }
+    let at = usize::from(layers.l4_offset);
+    if layers.l4 == L4::Udp && frame.read::<2>(at + UDP_CHECKSUM) == Some([0; 2]) {
+        return true;
+    }
+    let len = layers.end.saturating_sub(layers.l4_offset.into());
+    let start = match (packet.src(), packet.dst()) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) if matches!(layers.l4, L4::Tcp | L4::Udp) => {
+            checksum::pseudo_ipv4(src.octets(), dst.octets(), layers.protocol, len as u16)
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            checksum::pseudo_ipv6(src.octets(), dst.octets(), layers.protocol, len)
+        }
+        _ => checksum::Sum::new(),
+    };
+    checksum::frame_sum(frame, start, at, len as usize).is_some_and(|sum| sum.is_valid())
+}
+
+/// Whether a packet says itself that something is unreachable.
+pub(super) fn is_unreachable<F: Frame>(packet: &Packet, frame: &F) -> bool {
+    let kind = frame.read::<1>(packet.layers.l4_offset.into());
+    match packet.layers.l4 {
+        L4::Icmp => kind == Some([3]),
+        L4::Icmp6 => kind == Some([1]),
+        _ => false,
+    }
 }
 
 /// The whole IP packet that resets the connection of `packet`. `None` for what is no TCP segment with a right checksum, or is a

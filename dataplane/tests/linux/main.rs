@@ -15,6 +15,7 @@ mod corpora;
 mod iptables;
 #[path = "../../../ruleset/tests/linux/packets.rs"]
 mod packets;
+mod rejects;
 #[path = "../../../ruleset/tests/linux/rng.rs"]
 mod rng;
 #[path = "../../../ruleset/tests/linux/rules.rs"]

@@ -117,10 +117,7 @@ impl Way {
         frames: &[Vec<u8>],
         singly: bool,
     ) -> Vec<Option<Vec<u8>>> {
-        let (_arrivals, arrival) = Arrivals::new(1);
-        for arrival in arrival {
-            self.handle.control.send(ToWorker::Program(program.clone(), arrival)).unwrap();
-        }
+        self.load(program);
         let mut out = vec![None; frames.len()];
         if self.kind == Kind::Arp {
             for (frame, place) in frames.iter().zip(&mut out) {
@@ -145,6 +142,23 @@ impl Way {
         }
         assert_eq!(self.pool.outstanding(), 0, "frames leaked");
         out
+    }
+
+    fn load(&mut self, program: &Arc<Program>) {
+        let (_arrivals, arrivals) = Arrivals::new(1);
+        for arrival in arrivals {
+            self.handle.control.send(ToWorker::Program(program.clone(), arrival)).unwrap();
+        }
+    }
+
+    /// What leaves by each port for one frame that goes into tap0, answers among it.
+    pub(crate) fn through(&mut self, program: &Arc<Program>, frame: &[u8]) -> [Vec<Vec<u8>>; 2] {
+        self.load(program);
+        // Begins the limit anew: as many answers as are wanted.
+        self.handle.control.send(ToWorker::IcmpRate(1000)).unwrap();
+        self.receive(frame);
+        self.work();
+        [IN, OUT].map(|port| self.sent(port))
     }
 
     fn receive(&mut self, bytes: &[u8]) {

@@ -170,8 +170,7 @@ impl Bed {
 
     /// What comes of frames on our side, with the rules that are loaded, and without; one at a time, or together.
     pub(crate) fn ours(&self, frames: &[Vec<u8>], singly: bool) -> [Vec<Option<Vec<u8>>>; 2] {
-        let program = self.program.lock().unwrap().clone();
-        [program, Arc::default()]
+        [self.program(), Arc::default()]
             .map(|program| self.way.borrow_mut().pass(&program, frames, singly))
     }
 
@@ -223,6 +222,17 @@ impl Bed {
             }
         }
         out
+    }
+
+    /// Sends one frame into tap0, and returns all that comes out of each TAP.
+    pub(crate) fn through(&self, frame: &[u8]) -> [Vec<Vec<u8>>; 2] {
+        self.taps[0].send(frame).unwrap();
+        [0, 1].map(|n| self.drain(n))
+    }
+
+    /// The program that the engine's workers would run.
+    pub(crate) fn program(&self) -> Arc<Program> {
+        self.program.lock().unwrap().clone()
     }
 
     /// What came out of a TAP.

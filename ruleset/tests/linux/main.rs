@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 #![allow(clippy::indexing_slicing, reason = "bytes that these tests made themselves")]
 
+#[allow(dead_code, reason = "the tests of the whole pipeline see answers, too")]
 mod bed;
 mod compare;
 mod corpora;
