@@ -108,7 +108,7 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         },
         (None, Some(sreg)) => {
             let field = field(&attrs)?;
-            if attrs.flags.is_some() {
+            if attrs.flags.is_some() && !cx.listed {
                 return Err(Errno::EINVAL.into());
             }
             if !matches!(field.len, 2 | 4) {
@@ -119,7 +119,7 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         }
         (None, None) => {
             let more = attrs.flags.is_some() || attrs.offset.is_some() || attrs.len.is_some();
-            let kind = attrs.kind.filter(|_| !more).ok_or(Errno::EINVAL)?;
+            let kind = attrs.kind.filter(|_| !more || cx.listed).ok_or(Errno::EINVAL)?;
             Ok(Box::new(tcp::Strip { field: Field { op, kind, offset: 0, len: 0 } }))
         }
     }

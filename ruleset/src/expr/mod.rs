@@ -227,6 +227,8 @@ pub struct Decode<'a> {
     pub compat: Option<Compat>,
     /// Nanoseconds since the daemon's start.
     pub now: u64,
+    /// It was written by [`Expr::encode`]: a few expressions list attributes that requests must not have.
+    pub listed: bool,
     /// The registers, a bit for each four bytes, that an expression before this one has written.
     written: u32,
 }
@@ -240,7 +242,7 @@ impl<'a> Decode<'a> {
         ids: &'a BatchIds,
         counters: &'a CounterPool,
     ) -> Self {
-        Self { state, table, chain, ids, counters, compat: None, now: 0, written: 0 }
+        Self { state, table, chain, ids, counters, compat: None, now: 0, listed: false, written: 0 }
     }
 
     /// The table's family.

@@ -38,6 +38,8 @@ pub(crate) struct Batch {
     pub(super) fault: Option<(u32, Error)>,
     /// The sequence number of its first message.
     pub(super) seq: Option<u32>,
+    /// It is an [image](super::image), made of listings.
+    pub(super) listed: bool,
     /// Its sender asked for an echo.
     pub(super) echo: bool,
     /// Elements that packets had put in and that the batch deletes: for the batch they are gone already.
@@ -65,6 +67,7 @@ impl Batch {
             changed: false,
             on_commit: Vec::new(),
             fault: None,
+            listed: false,
             seq: None,
             echo: false,
             gone: HashSet::default(),

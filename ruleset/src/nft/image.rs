@@ -13,7 +13,9 @@ use nfnetlink::attr::Writer;
 use nfnetlink::message::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST};
 use nfnetlink::{Client, Events, Header, Message, Messages, NfGen, Result, Subsystem};
 
-use crate::model::State;
+use crate::expr::Ref;
+use crate::ids::ChainId;
+use crate::model::{Chain, ChainFlags, State};
 
 use super::op::kind;
 use super::{NfTables, Query, dump, msg};
@@ -27,17 +29,24 @@ const TABLE: u16 = 1;
 const SET: u16 = 2;
 /// `NFTA_SET_ID`.
 const SET_ID: u16 = 10;
+/// `NFTA_RULE_CHAIN`, and `NFTA_RULE_COMPAT` with what is in it.
+const CHAIN: u16 = 2;
+const COMPAT: u16 = 5;
+const COMPAT_PROTO: u16 = 1;
+const COMPAT_FLAGS: u16 = 2;
 
 /// The commands that list things, in the order in which things can be made, with what their answers have that a request for
 /// them must not: handles and positions.
-const KINDS: [(u8, &[u16]); 6] = [
+const KINDS: [(u8, &[u16]); 5] = [
     (msg::GETTABLE, &[4, 7]),
     (msg::GETCHAIN, &[2]),
     (msg::GETOBJ, &[6]),
     (msg::GETFLOWTABLE, &[5]),
     (msg::GETSET, &[16]),
-    (msg::GETRULE, &[3, 6]),
 ];
+
+/// Likewise of rules.
+const OF_RULES: &[u16] = &[3, 6];
 
 /// Why an image is no ruleset.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +73,7 @@ pub fn write(state: &State, now: u64) -> Vec<u8> {
     let mut image = Image { out: Writer::default(), owned: owned.collect(), sets: 0 };
     image.out.buf.extend(MAGIC);
     for (command, without) in KINDS {
-        image.add(state, now, command, (0, &|_| {}), without);
+        image.add(state, now, command, (0, &|_| {}), without, &mut |_| {});
         if command == msg::GETSET {
             for (_, set) in state.sets.iter() {
                 let of_set = |out: &mut Writer| {
@@ -72,9 +81,13 @@ pub fn write(state: &State, now: u64) -> Vec<u8> {
                     out.str(SET, &set.name);
                 };
                 let family = set.table.family as u8;
-                image.add(state, now, msg::GETSETELEM, (family, &of_set), &[]);
+                image.add(state, now, msg::GETSETELEM, (family, &of_set), &[], &mut |_| {});
             }
         }
+    }
+    let mut done = HashSet::default();
+    for (_, chain) in state.chains.iter() {
+        image.rules(state, now, chain, &mut done);
     }
     image.out.buf
 }
@@ -94,6 +107,7 @@ impl Image {
         command: u8,
         (family, select): (u8, &dyn Fn(&mut Writer)),
         without: &[u16],
+        beside: &mut dyn FnMut(&mut Writer),
     ) {
         /// Bytes of one answer of the dump.
         const ROOM: usize = 1 << 16;
@@ -106,13 +120,58 @@ impl Image {
         let Ok(mut dump) = dump::all(&Query { state, message: &message, now }) else { return };
         let mut answers = Writer::default();
         while dump.next(Header::default(), ROOM, &mut answers) {
-            Messages::new(&answers.buf).for_each(|answer| self.request(&answer, without));
+            for answer in Messages::new(&answers.buf) {
+                self.request(&answer, without, beside);
+            }
             answers.buf.clear();
         }
     }
 
-    /// The request for what an answer tells of.
-    fn request(&mut self, answer: &Message<'_>, without: &[u16]) {
+    /// Adds the rules of a chain, those of chains that belong to one of its rules before: once such a chain is in use it takes
+    /// no more.
+    fn rules(
+        &mut self,
+        state: &State,
+        now: u64,
+        chain: &Chain,
+        done: &mut HashSet<ChainId, RandomState>,
+    ) {
+        if !done.insert(chain.id) {
+            return;
+        }
+        for to in chain.jumps.keys() {
+            if let Ref::Chain(to) = to
+                && let Some(to) = state.chain(*to)
+                && to.flags.has(ChainFlags::BINDING)
+            {
+                self.rules(state, now, to, done);
+            }
+        }
+        let of_chain = |out: &mut Writer| {
+            out.str(TABLE, &chain.table.name);
+            out.str(CHAIN, &chain.name);
+        };
+        // What iptables-nft said of a rule's protocol is not listed.
+        let mut rules = chain.rules.iter();
+        let mut compat = |out: &mut Writer| {
+            if let Some(compat) = rules.next().and_then(|rule| rule.compat) {
+                out.nest(COMPAT, |out| {
+                    out.u32(COMPAT_PROTO, compat.protocol);
+                    out.u32(COMPAT_FLAGS, compat.flags);
+                });
+            }
+        };
+        let family = chain.table.family as u8;
+        self.add(state, now, msg::GETRULE, (family, &of_chain), OF_RULES, &mut compat);
+    }
+
+    /// The request for what an answer tells of; `beside` adds what the answer does not tell.
+    fn request(
+        &mut self,
+        answer: &Message<'_>,
+        without: &[u16],
+        beside: &mut dyn FnMut(&mut Writer),
+    ) {
         let Ok(NfGen { family, .. }) = answer.nfgen() else { return };
         let name = answer.attrs().find(|attr| attr.kind == TABLE);
         let name = name.map_or(&[][..], |name| name.data.strip_suffix(&[0]).unwrap_or(name.data));
@@ -126,6 +185,7 @@ impl Image {
             for attr in answer.attrs().filter(|attr| !without.contains(&attr.kind)) {
                 out.put(attr.kind, attr.data);
             }
+            beside(out);
             if answer.command() == msg::NEWSET {
                 self.sets += 1;
                 out.u32(SET_ID, self.sets);
@@ -145,6 +205,7 @@ pub fn restore(rules: &mut NfTables, image: &[u8]) -> Result<(), ImageError> {
     let bytes = image.strip_prefix(MAGIC).ok_or(ImageError::NotOne)?;
     let mut events = Events::default();
     rules.begin(None, client).map_err(refused(0, 0))?;
+    rules.batch.iter_mut().for_each(|batch| batch.listed = true);
     let mut messages = Messages::new(bytes);
     let applied = messages.by_ref().zip(1..).try_for_each(|(message, number)| {
         let applied = rules.apply(&message, client, &mut events);

@@ -70,6 +70,7 @@ impl<'a> Op<'a> {
         let table = self.table_ref(table)?;
         let mut decode = Decode::new(&batch.state, table, chain, &batch.ids, &batch.counters);
         decode.now = (self.host.now)();
+        decode.listed = batch.listed;
         Ok(decode)
     }
 

@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use nfnetlink::{Server, ServerConfig};
+use nfnetlink::{Server, ServerConfig, Subsystem};
 use ruleset::nft::{Host, NfTables, NftCompat};
 
 use crate::corpus;
@@ -104,14 +104,25 @@ impl Lab {
 
     /// An engine without rules in the place of the one that ran. The kernel's rules stay.
     pub(crate) fn restart(&self) {
+        self.restart_with(Box::new(Self::engine()));
+    }
+
+    /// Nanoseconds since the first look, for all engines.
+    pub(crate) fn now() -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// An engine without rules.
+    pub(crate) fn engine() -> NfTables {
+        NfTables::new(Host { workers: 1, now: Box::new(Self::now), publish: Box::new(drop) })
+    }
+
+    /// This one in the place of the one that ran.
+    pub(crate) fn restart_with(&self, engine: Box<dyn Subsystem>) {
         let _ = fs::remove_file(&self.socket);
         let mut server = Server::bind(&self.socket, ServerConfig::default()).unwrap();
-        let start = Instant::now();
-        server.register(Box::new(NfTables::new(Host {
-            workers: 1,
-            now: Box::new(move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)),
-            publish: Box::new(drop),
-        })));
+        server.register(engine);
         server.register(Box::new(NftCompat));
         let running = thread::spawn(move || {
             let _ = server.run(&std::sync::atomic::AtomicBool::new(false));

@@ -20,6 +20,7 @@ mod dumps;
 mod extensions;
 mod features;
 mod ipt;
+mod kept;
 mod lab;
 mod messages;
 mod monitor;
