@@ -194,11 +194,16 @@ impl Writer {
         self.pad();
     }
 
+    /// An attribute that holds what `inside` writes, marked as such (`NLA_F_NESTED`), which newer parts of the kernel do.
+    pub fn nest_marked<T>(&mut self, kind: u16, inside: impl FnOnce(&mut Self) -> T) -> T {
+        self.nest(kind | NESTED, inside)
+    }
+
     /// An attribute that holds what `inside` writes.
     pub fn nest<T>(&mut self, kind: u16, inside: impl FnOnce(&mut Self) -> T) -> T {
         let start = self.buf.len();
         self.buf.extend([0; 2]);
-        self.buf.extend((kind | NESTED).to_ne_bytes());
+        self.buf.extend(kind.to_ne_bytes());
         let value = inside(self);
         let len = self.buf.len() - start;
         if let Some(place) = self.buf.get_mut(start..start + 2) {

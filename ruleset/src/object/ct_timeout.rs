@@ -85,7 +85,7 @@ impl ObjectBody for Body {
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
         self.l4proto.give(2, out);
         self.l3proto.give(1, out);
-        out.nest(3, |out| {
+        out.nest_marked(3, |out| {
             for (seconds, state) in self.seconds.iter().zip(1..) {
                 out.u32(state, *seconds);
             }

@@ -64,7 +64,7 @@ def attributes(data):
         length, kind = struct.unpack_from("=HH", data)
         if length < 4 or length > len(data):
             return None
-        found.append((kind & 0x3fff, data[4:length]))
+        found.append((kind if kind < 0x8000 else f"nested {kind & 0x3fff}", data[4:length]))
         data = data[(length + 3) & ~3:]
     return found
 
