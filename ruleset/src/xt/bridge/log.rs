@@ -10,7 +10,7 @@ pub(super) static ALL: &[Extension] = &[
         size: 36,
         make: |of| {
             let level = of.info.u8(0);
-            refuse_if(of.info.u32(32) & !0xf != 0 || level >= 8)?;
+            refuse_if(of.info.u32(32) & !0xb != 0 || level >= 8)?;
             end(of.told, 30);
             let prefix = Info(of.told).text(1, 30);
             Ok(does(move |cx| {

@@ -35,9 +35,8 @@ fn make(of: &mut Use<'_>, header: u8) -> Result<Act> {
     let info = of.info;
     let (length, asked, inverted) = (info.u32(0), info.u8(4), info.u8(5));
     let count = usize::from(info.u8(38));
-    refuse_if(inverted & !1 != 0 || asked & LOOSE != 0)?;
-    let wanted: Box<[[u8; 2]]> =
-        (0..count.min(MOST)).map(|n| info.u16(6 + 2 * n).to_be_bytes()).collect();
+    refuse_if(inverted & !1 != 0 || asked & LOOSE != 0 || count > MOST)?;
+    let wanted: Box<[[u8; 2]]> = (0..count).map(|n| info.u16(6 + 2 * n).to_be_bytes()).collect();
     Ok(matches(move |cx| {
         let Some(found) = cx.ext_header(Some(header)).filter(|found| !found.later) else {
             return false;

@@ -11,12 +11,10 @@ pub(super) static ALL: &[Extension] = &[Extension {
     ..Extension::MATCH
 }];
 
-const IN: u8 = 1;
 const OUT: u8 = 2;
 const BRIDGED: u8 = 4;
 const IS_OUT: u8 = 0x10;
 const ALL_BITS: u8 = 0x1f;
-const IFNAMSIZ: usize = 16;
 
 fn make(of: &mut Use<'_>) -> Result<Act> {
     let info = of.info;
@@ -25,14 +23,5 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
     let bridged = asked & BRIDGED != 0 && inverted & BRIDGED == 0;
     let output = Hooks::of([Hook::Output]);
     refuse_if(asked & (OUT | IS_OUT) != 0 && !bridged && of.hook.0 & output.0 != 0)?;
-    for (bit, at) in [(IN, 0), (OUT, 32)] {
-        if asked & bit != 0 {
-            refuse_if(!info.is_set(at))?;
-            let whole = info.bytes::<IFNAMSIZ>(at).iter().all(|byte| *byte != 0);
-            if whole {
-                return Err(Errno::ENAMETOOLONG.into());
-            }
-        }
-    }
     Ok(matches(move |_| asked & !inverted == 0))
 }

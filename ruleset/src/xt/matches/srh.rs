@@ -12,10 +12,14 @@ const BASE: Extension = Extension {
 };
 
 pub(super) static ALL: &[Extension] = &[
-    Extension { size: 10, make: |of| make(of, 6, 0x7ff), ..BASE },
-    Extension { revision: 1, size: 108, make: |of| make(of, 104, 0x3fff), ..BASE },
+    Extension { size: 10, make: |of| make(of, FIRST_FLAGS), ..BASE },
+    Extension { revision: 1, size: 108, make: |of| make(of, 104), ..BASE },
 ];
 
+/// Where the flags stand in the first revision.
+const FIRST_FLAGS: usize = 6;
+const ALL_BITS: u16 = 0x3fff;
+const SEGMENT_BITS: u16 = 0x3800;
 const SEGMENT_ROUTING: u8 = 4;
 const NEXT_HEADER: u16 = 1;
 const LENGTH: u16 = 2;
@@ -25,13 +29,19 @@ const TAG: u16 = 0x400;
 /// Segments before, next and last of all, each with where its address and mask stand.
 const SEGMENTS: [(u16, usize, usize); 3] = [(0x800, 8, 56), (0x1000, 24, 72), (0x2000, 40, 88)];
 
-fn make(of: &mut Use<'_>, flags: usize, known: u16) -> Result<Act> {
+fn make(of: &mut Use<'_>, flags: usize) -> Result<Act> {
     let info = of.info;
     let ([next, len, left, last], tag) = (info.bytes(0), info.bytes::<2>(4));
     let (asked, inverted) = (info.u16(flags), info.u16(flags + 2));
-    refuse_if((asked | inverted) & !known != 0)?;
-    let segments: [([u8; 16], [u8; 16]); 3] =
-        SEGMENTS.map(|(_, addr, mask)| (info.bytes(addr), info.bytes(mask)));
+    refuse_if((asked | inverted) & !ALL_BITS != 0)?;
+    // The first revision has no segments; it takes their bits, and asks nothing by them.
+    let first = flags == FIRST_FLAGS;
+    let asked = if first { asked & !SEGMENT_BITS } else { asked };
+    let segment = |(_, addr, mask): (u16, usize, usize)| match first {
+        true => ([0; 16], [0; 16]),
+        false => (info.bytes(addr), info.bytes(mask)),
+    };
+    let segments = SEGMENTS.map(segment);
     Ok(matches(move |cx| {
         let found = cx.ext_header(Some(ip::ROUTING)).filter(|found| !found.later);
         let header: Option<(usize, [u8; 8])> =

@@ -20,7 +20,10 @@ pub(super) static ALL: &[Extension] = &[
             if of.info.is_set(32) {
                 return Err(Errno::EOPNOTSUPP.into());
             }
-            make(of)
+            let act = make(of)?;
+            // A timer of the clock, or one that also runs asleep.
+            refuse_if(of.info.u8(33) > 1)?;
+            Ok(act)
         },
         ..BASE
     },

@@ -40,8 +40,8 @@ fn make(of: &mut Use<'_>, count: u16, flags: u16, known: u16) -> Result<Act> {
         return Err(Errno::ERANGE.into());
     }
     refuse_if(flags & !known != 0)?;
-    // Frames are not queued.
-    if of.family == Family::Bridge {
+    // Linux does not queue frames, which it finds out in base chains only.
+    if of.family == Family::Bridge && of.hook != Hooks(0) {
         return Err(Errno::ENOENT.into());
     }
     let (bypass, hasher) = (flags & BYPASS != 0, RandomState::new());
