@@ -45,7 +45,7 @@ fn real_rulesets_are_listed_as_the_kernel_lists_them() {
     let Some(lab) = corpus::folder().and_then(|_| Lab::new(&corpus::devices())) else { return };
     let mut tally = Tally::new("real nft rulesets");
     compare(&lab, &mut tally, "real/nft");
-    tally.finish(95);
+    tally.finish(98);
 }
 
 #[test]
