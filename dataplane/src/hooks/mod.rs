@@ -310,13 +310,13 @@ impl<Io: PacketIo> Local<Io> {
         let vlan = entry.and_then(|entry| {
             entry.iface_of(&packet.layers).filter(|slot| Some(*slot) != entry.untagged)
         });
-        let mac = entry
-            .and_then(|entry| view.tables.iface(entry.iface_of(&packet.layers)?))
-            .map_or([0; 6], |entry| entry.iface.mac);
-        packet.meta.pkttype = Some(arrival(&packet.layers, mac));
         let devices =
             [device(view.tables, packet.port), vlan.and_then(|slot| iface(view.tables, slot))];
         for iif in devices.into_iter().flatten() {
+            // What is not for the device's own MAC address may be for that of a VLAN on it.
+            if packet.meta.pkttype.is_none_or(|kind| kind == OTHERHOST) {
+                packet.meta.pkttype = Some(arrival(&packet.layers, iif.mac));
+            }
             let (family, hook) = (Family::Netdev, Hook::Ingress);
             let spot = Spot { family, hook, iif: Some(iif), oif: None };
             frame = self.hook(view, frame, packet, spot, now)?;
