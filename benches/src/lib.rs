@@ -2,6 +2,7 @@
 //!
 //! benches/README.md tells what each bench measures and how to add one.
 
+pub mod batch;
 pub mod images;
 pub mod node;
 pub mod pcap;

@@ -3,11 +3,14 @@
 //! To add one: a file in `scenario/` with a function from [`Options`] to [`Setup`], and a line in [`Name`] and [`build`].
 
 mod route;
+mod rules;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use dataplane::rib::Rib;
+use ruleset::program::Program;
 
 use crate::{images::Images, node, pcap, random::Random};
 
@@ -16,6 +19,8 @@ use crate::{images::Images, node, pcap, random::Random};
 pub enum Name {
     /// Parse, route by longest prefix, rewrite; every neighbour is known.
     Route,
+    /// The same with rules in the forward hook.
+    Rules,
 }
 
 /// What every scenario can be asked.
@@ -27,6 +32,8 @@ pub struct Options {
     pub flows: usize,
     /// Routes in the table, beside the router's own.
     pub routes: usize,
+    /// Rules that each packet meets and none matches, where the scenario has rules.
+    pub rules: usize,
     /// Length of the packets.
     pub size: Size,
     /// Exponent of the Zipf distribution over flows; one after the other without.
@@ -64,6 +71,8 @@ impl std::str::FromStr for Size {
 pub struct Setup {
     /// The router's tables, to be published once.
     pub rib: Rib,
+    /// The rules.
+    pub program: Arc<Program>,
     /// The packets, which come by port 0.
     pub images: Images,
     /// Of a thousand packets, how many at least must leave; else the bench measures something else than it says.
@@ -75,6 +84,7 @@ pub fn build(name: Name, options: &Options) -> Result<Setup> {
     let mut random = Random::new(options.seed);
     let mut setup = match name {
         Name::Route => route::build(options, &mut random)?,
+        Name::Rules => rules::build(options, &mut random)?,
     };
     if let Size::Pcap(file) = &options.size {
         setup.images = capture(file)?;

@@ -9,6 +9,7 @@
 
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use packet::{BURST, Burst, DropReason, Frame, L2Kind, L3, Layers, PacketIo, PortIndex, layers};
 use ruleset::packet::Meta;
 use ruleset::program::Program;
@@ -165,7 +166,7 @@ pub fn run<Io: PacketIo>(
 
     // Pass one: parse and admit all, then look all destinations up at once, so that their cache misses overlap. What the
     // parse finds is written once, to where pass two reads it.
-    let mut steps = [(Step::Route, Packet::empty(port)); BURST];
+    let mut steps = ArrayVec::<(Step, Packet), BURST>::new();
     let (mut wanted4, mut wanted6) = ([[0; 4]; BURST], [[0; 16]; BURST]);
     let (mut found, mut found6) = ([NO_ROUTE; BURST], [NO_ROUTE; BURST]);
     let ruled = local.rules.at_arrival();
@@ -175,7 +176,11 @@ pub fn run<Io: PacketIo>(
     let n = burst.len();
     let mut n6 = 0;
     let wanted = wanted4.iter_mut().zip(&mut wanted6);
-    for ((frame, (step, packet)), (wanted4, wanted6)) in burst.iter().zip(&mut steps).zip(wanted) {
+    for ((n, frame), (wanted4, wanted6)) in burst.iter().enumerate().zip(wanted) {
+        if !ruled {
+            steps.push((Step::Route, Packet::empty(port)));
+        }
+        let Some((step, packet)) = steps.get_mut(n) else { break };
         if !ruled {
             *step = admit(tables, entry, frame, packet);
         }

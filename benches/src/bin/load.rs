@@ -17,14 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use benches::batch::{Batch, FORWARD, IPV4, cmp, counter, expr, payload, send, verdict};
 use benches::stats::Spread;
-use nfnetlink::attr::Writer;
-use nfnetlink::message::{
-    BATCH_BEGIN, BATCH_END, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST,
-};
 use nfnetlink::server::Engine;
-use nfnetlink::{Header, Messages, NfGen, Server, ServerConfig};
-use ruleset::nft::{Host, NfTables, SUBSYSTEM, msg};
+use nfnetlink::{Server, ServerConfig};
+use ruleset::nft::{Host, NfTables};
 
 fn main() -> anyhow::Result<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -92,33 +89,18 @@ fn measure(batch: &[u8], chains: usize) -> anyhow::Result<Run> {
     send(&mut engine, client, batch)?;
     let time = start.elapsed();
     let memory = resident().saturating_sub(before);
-    let mut more = Batch::default();
-    more.rule(chains / 2, 7);
+    let mut more = Batch::new(IPV4);
+    rule(&mut more, chains / 2, 7);
     let more = more.end();
     let start = Instant::now();
     send(&mut engine, client, &more)?;
     let one_more = start.elapsed();
-    let mut jump = Batch::default();
-    jump.in_chain("c0", |out| verdict(out, -3, Some(&format!("c{}", chains - 1))));
+    let mut jump = Batch::new(IPV4);
+    jump.rule("c0", |out| verdict(out, -3, Some(&format!("c{}", chains - 1))));
     let jump = jump.end();
     let start = Instant::now();
     send(&mut engine, client, &jump)?;
     Ok(Run { engine: time, one_more, one_jump: start.elapsed(), memory })
-}
-
-/// Sends a batch whose end wants an acknowledgement.
-fn send(engine: &mut Engine, client: u64, batch: &[u8]) -> anyhow::Result<()> {
-    engine.datagram(client, batch);
-    let mut codes = Vec::new();
-    while let Some((from, answer)) = engine.front(client) {
-        let message = Messages::new(&answer.bytes).next().context("an empty answer")?;
-        codes.push(i32::from_ne_bytes(message.bytes[16..20].try_into()?));
-        engine.sent(client, from);
-    }
-    match codes[..] {
-        [0] => Ok(()),
-        _ => bail!("refused: {codes:?}"),
-    }
 }
 
 /// Resident bytes of this process.
@@ -127,122 +109,30 @@ fn resident() -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-#[derive(Default)]
-struct Batch {
-    out: Writer,
-    seq: u32,
-}
-
-impl Batch {
-    fn message(&mut self, command: u8, flags: u16, inside: impl FnOnce(&mut Writer)) {
-        if self.seq == 0 {
-            self.edge(BATCH_BEGIN, 0);
-        }
-        self.seq += 1;
-        let kind = u16::from(SUBSYSTEM) << 8 | u16::from(command);
-        let header =
-            Header { kind, flags: NLM_F_REQUEST | flags, seq: self.seq, ..Header::default() };
-        self.out.message(header, NfGen { family: 2, version: 0, res_id: 0 }, inside);
-    }
-
-    fn edge(&mut self, kind: u16, flags: u16) {
-        let header =
-            Header { kind, flags: NLM_F_REQUEST | flags, seq: self.seq, ..Header::default() };
-        let nfgen = NfGen { family: 0, version: 0, res_id: u16::from(SUBSYSTEM) };
-        self.out.message(header, nfgen, |_| {});
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.seq += 1;
-        self.edge(BATCH_END, NLM_F_ACK);
-        self.out.buf
-    }
-
-    fn chain(&mut self, name: &str) {
-        self.message(msg::NEWCHAIN, NLM_F_CREATE, |out| {
-            out.str(1, "bench");
-            out.str(3, name);
-            if name == "base" {
-                out.nest(4, |out| {
-                    out.u32(1, 2);
-                    out.u32(2, 0);
-                });
-                out.str(7, "filter");
-            }
+/// A rule of the `n`th address and port.
+fn rule(batch: &mut Batch, chain: usize, n: usize) {
+    batch.rule(&format!("c{chain}"), |out| {
+        payload(out, 1, 12, 4);
+        cmp(out, &(0x0a00_0000 + n as u32).to_be_bytes());
+        expr(out, "meta", |out| {
+            out.u32(1, 1);
+            out.u32(2, 16);
         });
-    }
-
-    fn rule(&mut self, chain: usize, n: usize) {
-        self.in_chain(&format!("c{chain}"), |out| {
-            payload(out, 1, 12, 4);
-            cmp(out, &(0x0a00_0000 + n as u32).to_be_bytes());
-            expr(out, "meta", |out| {
-                out.u32(1, 1);
-                out.u32(2, 16);
-            });
-            cmp(out, &[6]);
-            payload(out, 2, 2, 2);
-            cmp(out, &(n as u16).to_be_bytes());
-            expr(out, "counter", |out| {
-                out.u64(1, 0);
-                out.u64(2, 0);
-            });
-            verdict(out, 1, None);
-        });
-    }
-
-    fn in_chain(&mut self, chain: &str, inside: impl FnOnce(&mut Writer)) {
-        self.message(msg::NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |out| {
-            out.str(1, "bench");
-            out.str(2, chain);
-            out.nest(4, inside);
-        });
-    }
-}
-
-fn expr(out: &mut Writer, name: &str, inside: impl FnOnce(&mut Writer)) {
-    out.nest(1, |out| {
-        out.str(1, name);
-        out.nest(2, inside);
-    });
-}
-
-fn payload(out: &mut Writer, base: u32, offset: u32, len: u32) {
-    expr(out, "payload", |out| {
-        [1, base, offset, len].iter().zip(1..).for_each(|(value, kind)| out.u32(kind, *value));
-    });
-}
-
-fn cmp(out: &mut Writer, value: &[u8]) {
-    expr(out, "cmp", |out| {
-        out.u32(1, 1);
-        out.u32(2, 0);
-        out.nest(3, |out| out.put(1, value));
-    });
-}
-
-fn verdict(out: &mut Writer, code: i32, chain: Option<&str>) {
-    expr(out, "immediate", |out| {
-        out.u32(1, 0);
-        out.nest(2, |out| {
-            out.nest(2, |out| {
-                out.u32(1, code.cast_unsigned());
-                if let Some(chain) = chain {
-                    out.str(2, chain);
-                }
-            });
-        });
+        cmp(out, &[6]);
+        payload(out, 2, 2, 2);
+        cmp(out, &(n as u16).to_be_bytes());
+        counter(out);
+        verdict(out, 1, None);
     });
 }
 
 fn batch(rules: usize, chains: usize) -> Vec<u8> {
-    let mut batch = Batch::default();
-    batch.message(msg::NEWTABLE, NLM_F_CREATE, |out| out.str(1, "bench"));
-    batch.chain("base");
-    (0..chains).for_each(|n| batch.chain(&format!("c{n}")));
-    (0..chains)
-        .for_each(|n| batch.in_chain("base", |out| verdict(out, -3, Some(&format!("c{n}")))));
-    (0..rules).for_each(|n| batch.rule(n % chains, n));
+    let mut batch = Batch::new(IPV4);
+    batch.table();
+    batch.chain("base", Some(FORWARD));
+    (0..chains).for_each(|n| batch.chain(&format!("c{n}"), None));
+    (0..chains).for_each(|n| batch.rule("base", |out| verdict(out, -3, Some(&format!("c{n}")))));
+    (0..rules).for_each(|n| rule(&mut batch, n % chains, n));
     batch.end()
 }
 

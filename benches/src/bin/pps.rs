@@ -11,7 +11,11 @@ use benches::{
     stats::Spread,
 };
 use clap::Parser;
-use dataplane::{control, time::Tick, worker::Worker};
+use dataplane::{
+    control::{self, Arrivals, ToWorker},
+    time::Tick,
+    worker::Worker,
+};
 use packet::ChecksumStatus;
 use quanta::Clock;
 use ruleset::ids::WorkerId;
@@ -32,6 +36,9 @@ struct Args {
     /// Routes in the table
     #[arg(long, default_value_t = 1_000)]
     routes: usize,
+    /// Rules that each packet meets, in scenario rules
+    #[arg(long, default_value_t = 10)]
+    rules: usize,
     /// 4 or 6
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=6))]
     family: u8,
@@ -82,6 +89,7 @@ fn main() -> Result<()> {
         family: args.family,
         flows: args.flows.max(1),
         routes: args.routes,
+        rules: args.rules,
         size: args.size.clone(),
         zipf: args.zipf,
         seed: args.seed,
@@ -110,6 +118,7 @@ fn main() -> Result<()> {
             "family": args.family,
             "flows": bench.images.len(),
             "routes": args.routes,
+            "rules": args.rules,
             "frame_bytes": bench.images.mean_size(),
             "zipf": args.zipf,
             "rx_checksum": args.rx_checksum,
@@ -175,8 +184,14 @@ impl Bench {
             if args.rx_checksum { ChecksumStatus::Good } else { ChecksumStatus::Unknown };
         let (link, handle) = control::link(WorkerId(0), node::PORTS, node::no_twin());
         let io = RingIo::new(args.frames.max(RING), checksum)?;
+        let mut worker = Worker::new(io, link, tables, 1000);
+        let (_nobody_waits, each) = Arrivals::new(1);
+        for arrival in each {
+            handle.control.send(ToWorker::Program(setup.program.clone(), arrival))?;
+        }
+        worker.turn(Tick(0));
         Ok(Self {
-            worker: Worker::new(io, link, tables, 1000),
+            worker,
             _handle: handle,
             images: setup.images,
             leaving: setup.leaving,

@@ -1,6 +1,7 @@
 //! Scenario `route`: UDP packets of many flows to random destinations that random routes cover, plus a default route.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use etherparse::PacketBuilder;
@@ -24,7 +25,7 @@ pub(super) fn build(options: &Options, random: &mut Random) -> Result<Setup> {
     // A capture's packets go anywhere.
     node::route(&mut rib, [0; 4].into(), 0, 0);
     node::route(&mut rib, [0; 16].into(), 0, 0);
-    Ok(Setup { rib, images, leaving: 1000 })
+    Ok(Setup { rib, program: Arc::default(), images, leaving: 1000 })
 }
 
 fn fill<A: routes::Family + Into<IpAddr>>(

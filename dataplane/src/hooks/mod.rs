@@ -184,26 +184,25 @@ fn device(tables: &Tables, port: PortIndex) -> Option<Iface<'_>> {
 }
 
 /// Pass one where there are rules: each frame passes the ingress of its device, is admitted, and passes prerouting. Those
-/// that are left are in `burst` and at the front of `steps`.
+/// that are left are in `burst`, and what is known of them in `steps`.
 #[inline(never)]
 pub(crate) fn arrive<Io: PacketIo>(
     view: View<'_>,
     local: &mut Local<Io>,
     entry: &PortEntry,
     burst: &mut Burst<Io::Frame>,
-    steps: &mut [(Step, Packet); BURST],
+    steps: &mut ArrayVec<(Step, Packet), BURST>,
     port: PortIndex,
     now: Tick,
 ) {
     let mut arrived = std::mem::take(burst);
     for frame in arrived.drain(..) {
-        let Some((step, packet)) = steps.get_mut(burst.len()) else { return };
-        *packet = Packet::empty(port);
-        let Some(frame) = local.ingress(view, frame, packet, now) else { continue };
-        *step = pipeline::admit(view.tables, entry, &frame, packet);
+        let mut packet = Packet::empty(port);
+        let Some(frame) = local.ingress(view, frame, &mut packet, now) else { continue };
+        let mut step = pipeline::admit(view.tables, entry, &frame, &mut packet);
         // Whom it came for is what the device says, or a rule at its ingress.
         let meta = &mut packet.meta;
-        *step = match (*step, meta.pkttype) {
+        step = match (step, meta.pkttype) {
             (Step::Drop(DropReason::NotOurMac), Some(kind)) if kind != OTHERHOST => {
                 pipeline::turn_off(&packet.layers)
             }
@@ -217,14 +216,15 @@ pub(crate) fn arrive<Io: PacketIo>(
         });
         if matches!(step, Step::Drop(_)) {
             burst.push(frame);
-        } else if let Some(frame) = local.prerouting(view, frame, packet, now) {
+            steps.push((step, packet));
+        } else if let Some(frame) = local.prerouting(view, frame, &mut packet, now) {
             packet.layers.l2_kind = match packet.meta.pkttype {
                 Some(BROADCAST) => L2Kind::Broadcast,
                 Some(HOST) => L2Kind::Unicast,
                 _ => L2Kind::Multicast,
             };
-            *step = pipeline::turn_off(&packet.layers);
             burst.push(frame);
+            steps.push((pipeline::turn_off(&packet.layers), packet));
         }
     }
 }
