@@ -5,7 +5,7 @@
 //! allocates, logs, locks or makes a system call.
 //!
 //! Where rules are hooked in, packets pass them here as they do in Linux (docs/rules.md): ingress and prerouting in pass one,
-//! input, or forward and postrouting, in pass two, egress in [`Local::emit`]. Where none are, that costs a look at a flag.
+//! input, or forward and postrouting, in pass two, egress in `Local::emit`. Where none are, that costs a look at a flag.
 
 use std::net::IpAddr;
 

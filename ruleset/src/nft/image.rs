@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //!
-//! [`write`] dumps a [`State`] as any client could and makes of each answer the request for it; [`restore`] applies them as one
+//! [`write()`] dumps a [`State`] as any client could and makes of each answer the request for it; [`restore`] applies them as one
 //! batch. So whatever can be listed is kept, userdata, counters and iptables' extensions among it; handles are given anew. Tables
 //! that a client owns are left out: they go with it.
 

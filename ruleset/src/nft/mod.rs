@@ -7,7 +7,7 @@
 //!
 //! # Life cycle of a batch
 //!
-//! `begin` clones the state (which costs nothing); each message is an [`Op`] on the clone; `commit` validates what changed,
+//! `begin` clones the state (which costs nothing); each message is an `Op` on the clone; `commit` validates what changed,
 //! makes the clone the state, publishes a [`Program`] to the workers and waits until all run it; `abort` drops the clone.
 //!
 //! # Who may touch what

@@ -66,7 +66,7 @@ pub struct Extension {
     pub help: &'static str,
     /// What it comes to here.
     pub standing: Standing,
-    /// The families it is registered for; [`ANY`] is found after those that name a family.
+    /// The families it is registered for; `ANY` is found after those that name a family.
     pub families: &'static [Family],
     /// Bytes of its structure.
     pub size: usize,
