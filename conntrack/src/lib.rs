@@ -1,1 +1,17 @@
-//! Connection tracking: one shard per worker, owned by it alone, with time as an argument (docs/architecture.md).
+//! Connection tracking: one shard per worker, owned by it alone, with time as an argument (docs/conntrack.md).
+//!
+//! # Overview
+//!
+//! ```text
+//! Shard::find ------> track::packet ----> the pipeline (rules, NAT) ----> Shard::confirm
+//!   index, slab         proto::*, one file a protocol                       index, timing wheel
+//! ```
+//!
+//! A flow is one record ([`flow::Flow`]) with two keys; which key matched is the packet's direction, and NAT is the
+//! difference between the two. Whatever changes in a record that others may want to know of goes through
+//! [`Shard`]'s methods, which note an event.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod flow;
+
+pub use flow::{Direction, Flow, Info, Slot, Status};

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use packet::{DropReason, FragmentPart, Frame, L2Kind, L3, L4, checksum};
 
 use crate::pipeline::Packet;
-use crate::time::Tick;
+use packet::Tick;
 
 /// The longest ICMP error for IPv4 (RFC 1812, 4.3.2.3).
 const LONGEST4: usize = 576;

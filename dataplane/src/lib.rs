@@ -15,5 +15,4 @@ pub mod rewrite;
 pub mod rib;
 pub mod stats;
 pub mod tables;
-pub mod time;
 pub mod worker;

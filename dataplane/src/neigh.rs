@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 use crate::pipeline::Packet;
 use crate::rib::IfIndex;
 use crate::tables::Tables;
-use crate::time::Tick;
+use packet::Tick;
 
 /// How many packets wait for one neighbour.
 pub const PACKETS: usize = 8;

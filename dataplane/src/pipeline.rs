@@ -20,9 +20,9 @@ use crate::neigh::Waiter;
 use crate::tables::{
     Adjacency, Hop, IfaceSlot, L2Header, Path, PortEntry, PortMode, Resolution, Tables,
 };
-use crate::time::Tick;
 use crate::worker::Local;
 use crate::{fragment, rewrite};
+use packet::Tick;
 
 /// What a worker decides by: snapshots that do not change while a burst goes through.
 #[derive(Clone, Copy)]

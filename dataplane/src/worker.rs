@@ -23,7 +23,7 @@ use crate::neigh::{Key, Waiter, Waiting};
 use crate::pipeline::{self, Origin, Packet, View};
 use crate::stats::PortStats;
 use crate::tables::{Adjacency, IfaceSlot, Resolution, Tables};
-use crate::time::Tick;
+use packet::Tick;
 
 /// How often what waits is looked through.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);

@@ -13,9 +13,11 @@ use crate::program::Program;
 use crate::regs::Regs;
 use crate::trace::Trace;
 
+mod ct;
 mod info;
 mod write;
 
+pub use ct::{Connection, INVALID, Side, Template, To, Translate, UNTRACKED};
 pub use info::{ExtHeader, Transport};
 pub use write::arrival;
 
@@ -67,6 +69,8 @@ pub struct Meta {
     pub trace_id: u32,
     /// It is not tracked (`notrack`).
     pub untracked: bool,
+    /// How it is to be tracked.
+    pub template: Template,
 }
 
 impl Meta {
@@ -80,6 +84,7 @@ impl Meta {
         trace: false,
         trace_id: 0,
         untracked: false,
+        template: Template { zone: [0; 2] },
     };
 }
 
@@ -157,6 +162,22 @@ pub trait Env {
     fn trace(&mut self, seen: &Seen<'_>, trace: &Trace<'_>);
     /// A name for a packet in trace messages, never 0.
     fn trace_id(&mut self) -> u32;
+    /// The packet's connection; none before it is tracked, and for what is not.
+    fn connection(&mut self) -> Option<&mut dyn Connection> {
+        None
+    }
+    /// Whether a connection with this key is there (`ct count`): the worker's own, by either direction.
+    fn is_connected(&self, _key: &packet::FlowKey) -> bool {
+        false
+    }
+    /// Gives the packet's connection, which is new, another source or destination. [`Verdict::Accept`], or [`Verdict::Drop`]
+    /// where that is impossible.
+    ///
+    /// [`Verdict::Accept`]: crate::verdict::Verdict::Accept
+    /// [`Verdict::Drop`]: crate::verdict::Verdict::Drop
+    fn translate(&mut self, _how: &Translate) -> crate::verdict::Verdict {
+        crate::verdict::Verdict::Accept
+    }
     /// Whether a program listens to this queue (`queue`).
     fn listens(&self, _queue: u16) -> bool {
         false

@@ -9,9 +9,10 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::family::{Family, HANDLERS, Hook};
+use crate::family::{ChainType, Family, HANDLERS, Hook};
 use crate::ids::{ChainId, Generation, ObjectId, SetId};
-use crate::model::{Base, Chain, Object, Set, Slots, State, TableFlags};
+use crate::model::{Base, Chain, Object, Set, Slots, State, TableFlags, Tracking};
+use crate::packet::Side;
 
 /// Hooks that a program distinguishes.
 const HOOKS: usize = 7;
@@ -29,24 +30,48 @@ pub struct Hooked {
     pub base: Arc<Base>,
 }
 
+/// What a packet meets at a hook (Linux: `struct nf_hook_entry`).
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A base chain.
+    Chain(Hooked),
+    /// Connection tracking: the packet gets its connection.
+    Track,
+    /// NAT of one side; a new connection asks these chains, of type nat, what becomes of it.
+    Translate(Side, Box<[Hooked]>),
+    /// A new connection that has come so far is in the table from now on.
+    Confirm,
+}
+
+/// Where Linux has conntrack and NAT among the base chains (`enum nf_ip_hook_priorities`).
+const TRACK: i32 = -200;
+const NAT_DESTINATION: i32 = -100;
+const NAT_SOURCE: i32 = 100;
+const CONFIRM: i32 = i32::MAX;
+
+/// By family that handles the packet and by hook: what it meets, in order.
+type Hooks = [[Box<[Entry]>; HOOKS]; FAMILIES];
+
 /// An immutable program. See the module's overview.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The generation that it was made of.
     pub generation: Generation,
+    /// Which families' packets are tracked.
+    pub tracking: Tracking,
     chains: Slots<Chain>,
     sets: Slots<Set>,
     objects: Slots<Object>,
-    /// By family that handles the packet and by hook: base chains by priority.
-    hooks: Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]>,
+    hooks: Arc<Hooks>,
 }
 
 impl Program {
     /// The program of a state. What `before` has and did not change is shared; `hooks_changed` says whether a base chain
-    /// came, went or changed.
+    /// came, went or changed, or a family begins or ceases to be tracked.
     pub fn new(state: &State, before: &Self, hooks_changed: bool) -> Self {
         Self {
             generation: state.generation,
+            tracking: state.tracking,
             chains: state.chains.clone(),
             sets: state.sets.clone(),
             objects: state.objects.clone(),
@@ -54,9 +79,10 @@ impl Program {
         }
     }
 
-    /// The base chains of a hook, lowest priority first. Empty for most: that is what a packet pays where there are no rules.
+    /// What a packet meets at a hook, lowest priority first. Nothing for most: that is what a packet pays where there are no
+    /// rules.
     #[inline]
-    pub fn hooked(&self, family: Family, hook: Hook) -> &[Hooked] {
+    pub fn hooked(&self, family: Family, hook: Hook) -> &[Entry] {
         let hooks = self.hooks.get(family as usize).and_then(|hooks| hooks.get(hook as usize));
         hooks.map_or(&[], |hooked| hooked)
     }
@@ -85,8 +111,8 @@ impl Program {
     }
 }
 
-/// Base chains by family and hook. Of equal priorities, what was hooked in last runs first, as in Linux.
-fn hooks(state: &State) -> Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]> {
+/// What packets meet by family and hook. Of equal priorities, what was hooked in last runs first, as in Linux.
+fn hooks(state: &State) -> Arc<Hooks> {
     let mut all: [[Vec<Hooked>; HOOKS]; FAMILIES] = Default::default();
     let tables = state.tables.values().filter(|table| !table.flags.has(TableFlags::DORMANT));
     for chain in tables.flat_map(|table| table.chains.iter()).filter_map(|id| state.chain(id)) {
@@ -109,10 +135,51 @@ fn hooks(state: &State) -> Arc<[[Box<[Hooked]>; HOOKS]; FAMILIES]> {
             }
         }
     }
-    Arc::new(all.map(|hooks| {
-        hooks.map(|mut hooked| {
+    let mut made = Hooks::default();
+    for handler in HANDLERS {
+        let family = handler.family;
+        let (Some(all), Some(made)) = (all.get_mut(family as usize), made.get_mut(family as usize))
+        else {
+            continue;
+        };
+        let is_nat = |hooked: &Hooked| hooked.base.kind == ChainType::Nat;
+        let translates = all.iter().flatten().any(is_nat);
+        for (n, (hooked, made)) in all.iter_mut().zip(made).enumerate() {
             hooked.sort_by_key(|hooked| (hooked.base.priority, Reverse(hooked.base.order)));
-            hooked.into_boxed_slice()
-        })
-    }))
+            let mut entries = Vec::new();
+            let (nat, others): (Vec<_>, Vec<_>) = hooked.drain(..).partition(is_nat);
+            entries.extend(others.into_iter().map(|h| (h.base.priority, Entry::Chain(h))));
+            // Among those of one priority they come first: a rule that needs them comes after its chain.
+            let mut insert = |priority, entry| {
+                let at = entries.partition_point(|(other, _)| *other < priority);
+                entries.insert(at, (priority, entry));
+            };
+            if translates && let Some((priority, side)) = translation(n) {
+                insert(priority, Entry::Translate(side, nat.into_boxed_slice()));
+            }
+            if state.tracking.is_on(family) {
+                if n == Hook::Prerouting as usize || n == Hook::Output as usize {
+                    insert(TRACK, Entry::Track);
+                }
+                if n == Hook::Input as usize || n == Hook::Postrouting as usize {
+                    insert(CONFIRM, Entry::Confirm);
+                }
+            }
+            *made = entries.into_iter().map(|(_, entry)| entry).collect();
+        }
+    }
+    Arc::new(made)
+}
+
+/// Where NAT stands in a hook, and which side it changes there.
+fn translation(hook: usize) -> Option<(i32, Side)> {
+    const PREROUTING: usize = Hook::Prerouting as usize;
+    const OUTPUT: usize = Hook::Output as usize;
+    const INPUT: usize = Hook::Input as usize;
+    const POSTROUTING: usize = Hook::Postrouting as usize;
+    match hook {
+        PREROUTING | OUTPUT => Some((NAT_DESTINATION, Side::Destination)),
+        INPUT | POSTROUTING => Some((NAT_SOURCE, Side::Source)),
+        _ => None,
+    }
 }

@@ -8,7 +8,7 @@ use packet::L3;
 use crate::family::{Family, Hook};
 use crate::model::{Chain, Cursor};
 use crate::packet::Cx;
-use crate::program::Hooked;
+use crate::program::{Entry, Hooked};
 use crate::regs::Regs;
 use crate::trace::{Step, Teller};
 use crate::verdict::{Queue, Verdict};
@@ -29,21 +29,36 @@ pub enum Outcome {
     Stolen,
 }
 
-/// Runs the base chains of the hook that the packet is at, in order of priority.
+/// Runs the base chains of the hook that the packet is at, in order of priority, those of type nat among them: what stands for
+/// connections between them is the dataplane's, which calls [`chain`] itself.
 pub fn run(cx: &mut Cx<'_>) -> Outcome {
     let program = cx.program;
-    for hooked in program.hooked(cx.place.family, cx.place.hook) {
-        if !concerns(hooked, cx) {
-            continue;
-        }
-        match base_chain(hooked, cx) {
-            Outcome::Accept => {}
-            // Past a queue where nobody listens lies the next base chain.
-            Outcome::Queue(queue) if queue.bypass && !cx.env.listens(queue.number) => {}
-            other => return other,
+    for entry in program.hooked(cx.place.family, cx.place.hook) {
+        let chains = match entry {
+            Entry::Chain(hooked) => std::slice::from_ref(hooked),
+            Entry::Translate(_, chains) => chains,
+            Entry::Track | Entry::Confirm => &[],
+        };
+        for hooked in chains {
+            match chain(hooked, cx) {
+                Outcome::Accept => {}
+                other => return other,
+            }
         }
     }
     Outcome::Accept
+}
+
+/// Runs one base chain, if it is on the packet's device.
+pub fn chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
+    if !concerns(hooked, cx) {
+        return Outcome::Accept;
+    }
+    match base_chain(hooked, cx) {
+        // Past a queue where nobody listens lies the next base chain.
+        Outcome::Queue(queue) if queue.bypass && !cx.env.listens(queue.number) => Outcome::Accept,
+        other => other,
+    }
 }
 
 /// Whether a base chain on devices is on the packet's.

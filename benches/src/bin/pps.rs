@@ -13,10 +13,9 @@ use benches::{
 use clap::Parser;
 use dataplane::{
     control::{self, Arrivals, ToWorker},
-    time::Tick,
     worker::Worker,
 };
-use packet::ChecksumStatus;
+use packet::{ChecksumStatus, Tick};
 use quanta::Clock;
 use ruleset::ids::WorkerId;
 use serde_json::json;

@@ -19,8 +19,9 @@ use capsule::{
     Runtime,
 };
 use clap::Parser;
-use dataplane::{control, time::Tick, worker::Worker};
+use dataplane::{control, worker::Worker};
 use etherparse::PacketBuilder;
+use packet::Tick;
 use packet::{BURST, Burst, Frame, PacketIo, PortIndex};
 use ruleset::ids::WorkerId;
 use rustix::time::{ClockId, clock_gettime};

@@ -9,8 +9,8 @@ use crate::pipeline::{self, Origin, OwnWay, Packet, View};
 use crate::rewrite;
 use crate::rib::IfIndex;
 use crate::tables::{IfaceSlot, L2Header, Tables};
-use crate::time::Tick;
 use crate::worker::Local;
+use packet::Tick;
 
 use super::env::{is_many, is_ours};
 use super::{PAIR_INDEX, Spot, ip, reject, take_link};

@@ -14,7 +14,7 @@ use crate::pipeline::View;
 use crate::rib::RouteKind;
 use crate::stats::WorkerStats;
 use crate::tables::{Hop, IfaceSlot, Path, Tables, is_link_local};
-use crate::time::Tick;
+use packet::Tick;
 
 use super::{Rules, iface, ip};
 

@@ -39,8 +39,8 @@ use ruleset::regs::Regs;
 use crate::icmp;
 use crate::pipeline::{self, Origin, OwnWay, Packet, Step, View};
 use crate::tables::{IfaceSlot, PortEntry, Tables};
-use crate::time::Tick;
 use crate::worker::Local;
+use packet::Tick;
 
 use env::{Questions, Random};
 

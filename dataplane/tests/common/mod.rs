@@ -21,9 +21,9 @@ use dataplane::rib::{
     VlanTag,
 };
 use dataplane::tables::{PortMode, PortState};
-use dataplane::time::Tick;
 use dataplane::worker::Worker;
 use etherparse::PacketBuilder;
+use packet::Tick;
 use packet::{DropReason, PortIndex, VecFrame, VecIo, VecPool};
 use ruleset::ids::WorkerId;
 

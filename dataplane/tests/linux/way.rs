@@ -8,8 +8,8 @@ use dataplane::rib::{
     Change, IfIndex, Iface, NeighbourState, NextHop, Prefix, Rib, Route, RouteKind, RouteTable,
 };
 use dataplane::tables::{PortMode, PortState};
-use dataplane::time::Tick;
 use dataplane::worker::Worker;
+use packet::Tick;
 use packet::{PortIndex, VecFrame, VecIo, VecPool};
 use ruleset::ids::WorkerId;
 use ruleset::program::Program;

@@ -161,6 +161,8 @@ pub enum Ref {
     Object(ObjectId),
     /// A flowtable.
     Flowtable(FlowtableId),
+    /// Connection tracking of this family, or of both IP families.
+    Tracking(Family),
 }
 
 /// Base chains that an expression may be reached from: of one of these types, in one of these hooks. Another chain is refused

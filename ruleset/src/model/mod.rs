@@ -34,7 +34,7 @@ pub use set::{
     Set, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds,
 };
 pub use slots::Slots;
-pub use state::{BatchIds, State};
+pub use state::{BatchIds, State, Tracking};
 pub use table::{Table, TableFlags, TableKey};
 
 /// A name, shared by all that mention it.

@@ -30,8 +30,62 @@ pub struct State {
     pub objects: Slots<Object>,
     /// All flowtables.
     pub flowtables: Slots<Flowtable>,
+    /// How many expressions need connection tracking.
+    pub tracking: Tracking,
     /// By table and pattern (`__set%d`): below this number all names of sets are taken.
     numbers: imbl::OrdMap<Handle, imbl::OrdMap<Name, u32>>,
+}
+
+/// Expressions that need connection tracking, by family (Linux: `nf_ct_netns_get`). Where there is none, nothing is tracked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracking {
+    ipv4: u32,
+    ipv6: u32,
+    bridge: u32,
+}
+
+impl Tracking {
+    /// One more. True if it is the first.
+    pub(crate) fn begin(&mut self, family: Family) -> bool {
+        let before = *self;
+        self.each(family, |uses| *uses += 1);
+        Self::differs(before, *self)
+    }
+
+    /// One less. True if it was the last.
+    pub(crate) fn end(&mut self, family: Family) -> bool {
+        let before = *self;
+        self.each(family, |uses| *uses = uses.saturating_sub(1));
+        Self::differs(before, *self)
+    }
+
+    fn each(&mut self, family: Family, change: impl Fn(&mut u32)) {
+        match family {
+            Family::Inet => {
+                change(&mut self.ipv4);
+                change(&mut self.ipv6);
+            }
+            Family::Ipv4 => change(&mut self.ipv4),
+            Family::Ipv6 => change(&mut self.ipv6),
+            Family::Bridge => change(&mut self.bridge),
+            Family::Arp | Family::Netdev => {}
+        }
+    }
+
+    fn differs(before: Self, after: Self) -> bool {
+        let all = [Family::Ipv4, Family::Ipv6, Family::Bridge];
+        all.into_iter().any(|family| before.is_on(family) != after.is_on(family))
+    }
+
+    /// Whether packets that this family handles are tracked.
+    pub fn is_on(&self, family: Family) -> bool {
+        match family {
+            Family::Ipv4 => self.ipv4 > 0,
+            Family::Ipv6 => self.ipv6 > 0,
+            Family::Bridge => self.bridge > 0,
+            Family::Inet | Family::Arp | Family::Netdev => false,
+        }
+    }
 }
 
 /// What a batch calls by numbers of its own until it is committed, by table.
@@ -58,6 +112,7 @@ impl Default for State {
             sets: Slots::default(),
             objects: Slots::default(),
             flowtables: Slots::default(),
+            tracking: Tracking::default(),
             numbers: imbl::OrdMap::new(),
         }
     }

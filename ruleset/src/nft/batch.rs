@@ -139,6 +139,9 @@ impl Batch {
                     flowtable.uses += 1;
                 }
             }
+            Ref::Tracking(family) => {
+                self.hooks_changed |= self.state.tracking.begin(family);
+            }
         }
         if let Some(chain) = from.and_then(|id| self.state.chains.get_mut(id.0)) {
             *chain.jumps.entry(to).or_insert(0) += 1;
@@ -173,6 +176,9 @@ impl Batch {
                 if let Some(flowtable) = self.state.flowtables.get_mut(id.0) {
                     flowtable.uses = flowtable.uses.saturating_sub(1);
                 }
+            }
+            Ref::Tracking(family) => {
+                self.hooks_changed |= self.state.tracking.end(family);
             }
         }
         if let Some(chain) = from.and_then(|id| self.state.chains.get_mut(id.0))

@@ -150,7 +150,8 @@ fn link(op: &mut Op<'_>, table: Handle, chain: ChainId, rule: &Rule) -> Result<(
     let mut leads_on = false;
     let batch = &mut *op.batch;
     rule.refs(&mut |to| {
-        leads_on |= !matches!(to, expr::Ref::Object(_) | expr::Ref::Flowtable(_));
+        leads_on |=
+            !matches!(to, expr::Ref::Object(_) | expr::Ref::Flowtable(_) | expr::Ref::Tracking(_));
         batch.link(Some(chain), to);
     });
     let requires = rule.requires();

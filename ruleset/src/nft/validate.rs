@@ -162,7 +162,7 @@ fn targets(state: &State, chain: &Chain) -> Vec<ChainId> {
                     all.extend(set.jumps.keys().copied());
                 }
             }
-            Ref::Object(_) | Ref::Flowtable(_) => {}
+            Ref::Object(_) | Ref::Flowtable(_) | Ref::Tracking(_) => {}
         }
     }
     all

@@ -1,4 +1,4 @@
-//! Time as an argument: nothing in this crate reads a clock.
+//! Time as an argument: no deciding crate reads a clock.
 
 use std::time::Duration;
 

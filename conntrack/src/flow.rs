@@ -1,0 +1,207 @@
+//! What a flow is: one record of three cache lines.
+//!
+//! # Overview
+//!
+//! A record has a [`Half`] for each direction, the line that a packet of that direction reads, and a [`Shared`] line with the
+//! protocol's state and the deadline. What few flows have (labels, accounts, timestamps) is kept beside, in memory that is
+//! not touched where nobody asks for it.
+
+use packet::FlowKey;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Which of a flow's two keys: the way that its first packet went, or back (`IP_CT_DIR_…`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// As the first packet.
+    Original = 0,
+    /// Back.
+    Reply = 1,
+}
+
+impl Direction {
+    /// The other one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
+/// A place in a shard's slab. Valid until its flow is freed; what is kept for longer keeps [`Flow::generation`] too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+/// What a packet is to its flow (`enum ip_conntrack_info`, same numbers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Info {
+    /// Of an established flow, original direction.
+    Established = 0,
+    /// Begins a flow, or says an error, that another flow brought about.
+    Related = 1,
+    /// Begins a flow.
+    New = 2,
+    /// Of an established flow, reply direction.
+    EstablishedReply = 3,
+    /// As `Related`, in reply direction.
+    RelatedReply = 4,
+}
+
+impl Info {
+    /// The direction that it stands for.
+    #[inline(always)]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Established | Self::Related | Self::New => Direction::Original,
+            Self::EstablishedReply | Self::RelatedReply => Direction::Reply,
+        }
+    }
+
+    /// What `ct state` reads: `NF_CT_STATE_BIT`.
+    #[inline(always)]
+    pub const fn state_bit(self) -> u32 {
+        1 << (self as u32 % 3 + 1)
+    }
+}
+
+/// Bits of a flow (`enum ip_conntrack_status`, same numbers).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status(pub u32);
+
+impl Status {
+    /// Brought about by another flow.
+    pub const EXPECTED: u32 = 1;
+    /// Packets went both ways.
+    pub const SEEN_REPLY: u32 = 1 << 1;
+    /// Not to be given up early.
+    pub const ASSURED: u32 = 1 << 2;
+    /// In the table: its first packet has left.
+    pub const CONFIRMED: u32 = 1 << 3;
+    /// Its source is translated.
+    pub const SRC_NAT: u32 = 1 << 4;
+    /// Its destination is translated.
+    pub const DST_NAT: u32 = 1 << 5;
+    /// TCP sequence numbers are adjusted.
+    pub const SEQ_ADJUST: u32 = 1 << 6;
+    /// Its source's translation is decided, be it none.
+    pub const SRC_NAT_DONE: u32 = 1 << 7;
+    /// Its destination's translation is decided, be it none.
+    pub const DST_NAT_DONE: u32 = 1 << 8;
+    /// On its way out of the table.
+    pub const DYING: u32 = 1 << 9;
+    /// Packets do not renew its timeout.
+    pub const FIXED_TIMEOUT: u32 = 1 << 10;
+    /// A template: never in the table.
+    pub const TEMPLATE: u32 = 1 << 11;
+    /// The clash of two first packets was resolved for it.
+    pub const NAT_CLASH: u32 = 1 << 12;
+    /// A rule gave it a helper.
+    pub const HELPER: u32 = 1 << 13;
+    /// Offloaded.
+    pub const OFFLOAD: u32 = 1 << 14;
+    /// Offloaded to hardware.
+    pub const HW_OFFLOAD: u32 = 1 << 15;
+
+    /// Whether any of these bits is set.
+    #[inline(always)]
+    pub const fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// What the flow cache remembers of a direction: which recipe, made in which era.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Cached {
+    /// Counts changes of what recipes depend on; 0: nothing is remembered.
+    pub era: u32,
+    /// The recipe's number.
+    pub recipe: u32,
+}
+
+/// A direction's line.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct Half {
+    /// What a packet of this direction has in its headers when it arrives.
+    pub key: FlowKey,
+    /// What the rules said of this direction's packets.
+    pub cached: Cached,
+    /// See [`Flow`]'s methods.
+    pub(crate) more: [u32; 4],
+}
+
+/// The line of both directions.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct Shared {
+    /// When it ends, in [beats](crate::flow::BEAT).
+    pub(crate) deadline: u32,
+    pub(crate) status: u32,
+    /// The protocol's own: `proto` has a view for each.
+    pub(crate) proto: [u32; 14],
+}
+
+/// Nanoseconds in a beat, in which deadlines are counted: 2²⁴, about 17 ms.
+pub const BEAT: u64 = 1 << 24;
+
+/// A flow.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct Flow {
+    /// By [`Direction`].
+    pub(crate) halves: [Half; 2],
+    pub(crate) shared: Shared,
+}
+
+const _: () = assert!(size_of::<Flow>() == 192);
+
+impl Flow {
+    /// The half of a direction.
+    #[inline(always)]
+    pub fn half(&self, direction: Direction) -> &Half {
+        let [original, reply] = &self.halves;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    /// The headers of a packet of this direction when it arrives.
+    #[inline(always)]
+    pub fn key(&self, direction: Direction) -> &FlowKey {
+        &self.half(direction).key
+    }
+
+    /// Its bits.
+    #[inline(always)]
+    pub fn status(&self) -> Status {
+        Status(self.shared.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_bits_are_the_kernels() {
+        // NF_CT_STATE_BIT(ctinfo) = 1 << (ctinfo % IP_CT_IS_REPLY + 1)
+        let bits = [
+            (Info::Established, 2),
+            (Info::Related, 4),
+            (Info::New, 8),
+            (Info::EstablishedReply, 2),
+            (Info::RelatedReply, 4),
+        ];
+        for (info, bit) in bits {
+            assert_eq!(info.state_bit(), bit, "{info:?}");
+        }
+    }
+}
