@@ -133,20 +133,36 @@ pub struct Half {
     pub key: FlowKey,
     /// What the rules said of this direction's packets.
     pub cached: Cached,
-    /// See [`Flow`]'s methods.
-    pub(crate) more: [u32; 4],
+    /// The flow's mark, in both halves: a packet reads one of them.
+    pub(crate) mark: u32,
+    /// The original half: id, filed beat, policy and event mask. The reply half: next and previous in a list, security mark.
+    own: [u32; 3],
 }
 
 /// The line of both directions.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub struct Shared {
-    /// When it ends, in [beats](crate::flow::BEAT).
+    /// When it ends, in [beats](BEAT); before it is confirmed: how many of them it will have.
     pub(crate) deadline: u32,
-    pub(crate) status: u32,
+    /// [`Status`].
+    pub(crate) status: u16,
+    /// Events noted and not yet told, and above them what the shard knows of the record: [`IN_USE`] and the like.
+    pub(crate) noted: u16,
     /// The protocol's own: `proto` has a view for each.
     pub(crate) proto: [u32; 14],
 }
+
+/// The bits of [`Shared::noted`] that are events (`enum ip_conntrack_events`).
+pub(crate) const EVENTS: u16 = 0x0fff;
+/// The record holds a flow.
+pub(crate) const IN_USE: u16 = 1 << 12;
+/// It has accounts.
+pub(crate) const HAS_ACCOUNTS: u16 = 1 << 13;
+/// It has a time of its beginning.
+pub(crate) const HAS_START: u16 = 1 << 14;
+/// It has labels.
+pub(crate) const HAS_LABELS: u16 = 1 << 15;
 
 /// Nanoseconds in a beat, in which deadlines are counted: 2²⁴, about 17 ms.
 pub const BEAT: u64 = 1 << 24;
@@ -173,6 +189,15 @@ impl Flow {
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        let [original, reply] = &mut self.halves;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
     /// The headers of a packet of this direction when it arrives.
     #[inline(always)]
     pub fn key(&self, direction: Direction) -> &FlowKey {
@@ -182,7 +207,113 @@ impl Flow {
     /// Its bits.
     #[inline(always)]
     pub fn status(&self) -> Status {
-        Status(self.shared.status)
+        Status(u32::from(self.shared.status))
+    }
+
+    /// Its mark.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        self.half(Direction::Original).mark
+    }
+
+    /// Its mark, from the line that a packet of this direction reads anyway.
+    #[inline(always)]
+    pub fn mark_at(&self, direction: Direction) -> u32 {
+        self.half(direction).mark
+    }
+
+    /// Its security mark.
+    pub fn secmark(&self) -> u32 {
+        let [_, _, secmark] = self.half(Direction::Reply).own;
+        secmark
+    }
+
+    pub(crate) fn set_secmark(&mut self, to: u32) {
+        let [_, _, secmark] = &mut self.half_mut(Direction::Reply).own;
+        *secmark = to;
+    }
+
+    /// Its number: random-looking, constant, another one for each flow of a shard until 2³² were there (`CTA_ID`).
+    #[inline(always)]
+    pub fn id(&self) -> u32 {
+        let [id, _, _] = self.half(Direction::Original).own;
+        id
+    }
+
+    pub(crate) fn set_id(&mut self, to: u32) {
+        let [id, _, _] = &mut self.half_mut(Direction::Original).own;
+        *id = to;
+    }
+
+    /// Tells this flow from those that have been, and will be, in the same slot. The same number as [`id`](Self::id).
+    #[inline(always)]
+    pub fn generation(&self) -> u32 {
+        self.id()
+    }
+
+    /// The shard's number for the timeouts that a rule gave it; 0: those of the settings.
+    #[inline(always)]
+    pub fn policy(&self) -> u16 {
+        let [_, _, word] = self.half(Direction::Original).own;
+        word as u16
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: u16) {
+        let [_, _, word] = &mut self.half_mut(Direction::Original).own;
+        *word = *word & 0xffff_0000 | u32::from(policy);
+    }
+
+    /// Which events are told of it (`IPCT_…` bits, see [`crate::event`]).
+    #[inline(always)]
+    pub fn event_mask(&self) -> u32 {
+        let [_, _, word] = self.half(Direction::Original).own;
+        word >> 16
+    }
+
+    pub(crate) fn set_event_mask(&mut self, mask: u32) {
+        let [_, _, word] = &mut self.half_mut(Direction::Original).own;
+        *word = mask << 16 | *word & 0xffff;
+    }
+
+    /// The protocol's own state; `proto` has a view for each protocol.
+    #[inline(always)]
+    pub fn proto(&self) -> &[u32; 14] {
+        &self.shared.proto
+    }
+
+    /// True of a record that holds a flow.
+    #[inline(always)]
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.shared.noted & IN_USE != 0
+    }
+
+    /// The beat at which the list that it is in falls due: never after the deadline.
+    #[inline(always)]
+    pub(crate) fn filed(&self) -> u32 {
+        let [_, filed, _] = self.half(Direction::Original).own;
+        filed
+    }
+
+    pub(crate) fn set_filed(&mut self, to: u32) {
+        let [_, filed, _] = &mut self.half_mut(Direction::Original).own;
+        *filed = to;
+    }
+
+    /// The next and the previous in its list.
+    #[inline(always)]
+    pub(crate) fn links(&self) -> [u32; 2] {
+        let [next, previous, _] = self.half(Direction::Reply).own;
+        [next, previous]
+    }
+
+    pub(crate) fn set_next(&mut self, to: u32) {
+        let [next, _, _] = &mut self.half_mut(Direction::Reply).own;
+        *next = to;
+    }
+
+    pub(crate) fn set_previous(&mut self, to: u32) {
+        let [_, previous, _] = &mut self.half_mut(Direction::Reply).own;
+        *previous = to;
     }
 }
 

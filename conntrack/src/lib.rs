@@ -12,6 +12,14 @@
 //! [`Shard`]'s methods, which note an event.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod event;
 pub mod flow;
+pub mod settings;
+pub mod shard;
+pub mod snapshot;
 
+pub use event::Event;
 pub use flow::{Direction, Flow, Info, Slot, Status};
+pub use settings::Settings;
+pub use shard::{Clash, Config, Full, Hash, Shard, Stats};
+pub use snapshot::Snapshot;

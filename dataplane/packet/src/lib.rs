@@ -10,6 +10,7 @@ pub mod frame;
 pub mod io;
 pub mod key;
 pub mod layers;
+pub mod prefetch;
 pub mod time;
 pub mod toeplitz;
 pub mod vec_frame;

@@ -1,0 +1,81 @@
+//! How long flows live.
+
+use packet::Tick;
+
+use super::wheel::Due;
+use super::{Shard, beat_after};
+use crate::flow::{BEAT, Slot, Status};
+
+const SECOND: u64 = 1_000_000_000;
+/// Deadlines lie at most so many beats ahead: they wrap.
+const FARTHEST: u64 = i32::MAX as u64;
+
+impl Shard {
+    /// A packet lets its flow live `seconds` from now on, or from its confirmation on (`nf_ct_refresh`); not where the
+    /// timeout is fixed.
+    #[inline(always)]
+    pub fn refresh(&mut self, slot: Slot, seconds: u32, now: Tick) {
+        if self.flow(slot).is_some_and(|flow| !flow.status().has(Status::FIXED_TIMEOUT)) {
+            self.set_timeout(slot, seconds, now);
+        }
+    }
+
+    /// Lets a flow live `seconds` from now on, or from its confirmation on.
+    #[inline(always)]
+    pub fn set_timeout(&mut self, slot: Slot, seconds: u32, now: Tick) {
+        let Some(flow) = self.flow_mut(slot) else { return };
+        let beats = (u64::from(seconds) * SECOND).div_ceil(BEAT).min(FARTHEST) as u32;
+        if !flow.status().has(Status::CONFIRMED) {
+            flow.shared.deadline = beats;
+            return;
+        }
+        let deadline = beat_after(now).wrapping_add(beats);
+        let before = std::mem::replace(&mut flow.shared.deadline, deadline);
+        // The list that it is in falls due before `before`: only a deadline brought forward may be too early for it.
+        if is_before(deadline, before) && is_before(deadline, flow.filed()) {
+            self.wheel.remove(&mut self.flows, slot);
+            self.wheel.file(&mut self.flows, slot);
+        }
+    }
+
+    /// Milliseconds that a flow has left; of an unconfirmed one: will have.
+    pub fn remaining(&self, slot: Slot, now: Tick) -> u32 {
+        let Some(flow) = self.flow(slot) else { return 0 };
+        let deadline = flow.shared.deadline;
+        let nanos = if flow.status().has(Status::CONFIRMED) {
+            let beats = deadline.wrapping_sub((now.0 / BEAT) as u32);
+            if beats > i32::MAX as u32 {
+                0
+            } else {
+                (u64::from(beats) * BEAT).saturating_sub(now.0 % BEAT)
+            }
+        } else {
+            u64::from(deadline) * BEAT
+        };
+        u32::try_from(nanos / 1_000_000).unwrap_or(u32::MAX)
+    }
+
+    /// Ends the flows whose time is over; looks at `budget` flows at most and returns how many it ended. What is left is
+    /// done at the next call.
+    pub fn expire(&mut self, now: Tick, budget: usize) -> usize {
+        let beat = (now.0 / BEAT) as u32;
+        let mut ended = 0;
+        for _ in 0..budget {
+            match self.wheel.take(&mut self.flows, beat) {
+                Some(Due::Expired(slot)) => {
+                    self.kill(slot, now);
+                    ended += 1;
+                }
+                Some(Due::Later) => {}
+                None => break,
+            }
+        }
+        ended
+    }
+}
+
+/// Of two beats less than 2³¹ apart.
+#[inline(always)]
+fn is_before(this: u32, that: u32) -> bool {
+    this.wrapping_sub(that) > i32::MAX as u32
+}
