@@ -3,6 +3,7 @@
 //! Checksums are `u16` in host order, as `U16::get` of a header's field gives them.
 
 use zerocopy::IntoBytes;
+use zerocopy::byteorder::network_endian::U16;
 
 use crate::frame::Frame;
 use crate::key::FlowKey;
@@ -123,6 +124,65 @@ pub const fn update_ipv4(checksum: u16, old: [u8; 4], new: [u8; 4]) -> u16 {
 pub fn update_ipv6(checksum: u16, old: [u8; 16], new: [u8; 16]) -> u16 {
     let sum = Sum { sum: u64::from((!checksum).to_be()), odd: false };
     sum.bytes(&old.map(|byte| !byte)).bytes(&new).checksum()
+}
+
+/// Changes of words under a checksum, added up: they are summed once and serve every checksum that covers the words. Words
+/// are in wire order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delta(u64);
+
+impl Delta {
+    /// No change.
+    pub const NONE: Self = Self(0);
+
+    /// A word changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn u16(self, old: [u8; 2], new: [u8; 2]) -> Self {
+        Self(self.0 + !u16::from_ne_bytes(old) as u64 + u16::from_ne_bytes(new) as u64)
+    }
+
+    /// Two words, such as an IPv4 address, change.
+    #[inline(always)]
+    #[must_use]
+    pub const fn u32(self, old: [u8; 4], new: [u8; 4]) -> Self {
+        Self(self.0 + !u32::from_ne_bytes(old) as u64 + u32::from_ne_bytes(new) as u64)
+    }
+
+    /// Eight words, such as an IPv6 address, change.
+    #[inline(always)]
+    #[must_use]
+    pub fn u128(self, old: [u8; 16], new: [u8; 16]) -> Self {
+        let (old, _) = old.as_chunks::<4>();
+        let (new, _) = new.as_chunks::<4>();
+        old.iter().zip(new).fold(self, |sum, (old, new)| sum.u32(*old, *new))
+    }
+
+    /// These and those.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self(self.0 + more.0)
+    }
+
+    /// What a checksum becomes, as the field holds it.
+    #[inline(always)]
+    pub const fn apply(self, checksum: U16) -> U16 {
+        let sum = !u16::from_ne_bytes(checksum.to_bytes()) as u64 + self.0;
+        U16::from_bytes((!fold(sum)).to_ne_bytes())
+    }
+
+    /// As [`apply`](Self::apply) for UDP, where 0 says that there is no checksum, and stays.
+    #[inline(always)]
+    pub const fn apply_udp(self, checksum: U16) -> U16 {
+        match checksum.to_bytes() {
+            [0, 0] => checksum,
+            _ => match self.apply(checksum).to_bytes() {
+                [0, 0] => U16::from_bytes([0xff; 2]),
+                other => U16::from_bytes(other),
+            },
+        }
+    }
 }
 
 /// UDP's checksum as it is sent: zero would mean that there is none (RFC 768).

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod checksum;
+pub mod crc32c;
 pub mod drop;
 pub mod frame;
 pub mod io;

@@ -6,6 +6,8 @@
 //! bits, repeated, so that both directions of a flow hash alike. Such a key sees its input as one 16-bit word, the exclusive
 //! or of all words (bit `i` and bit `i + 16` of the input meet the same bits of the key), so its hash is two table lookups.
 //!
+//! It is linear too: [`Inverse`] says which port gives a wanted hash, where another would have to search.
+//!
 //! Which bytes are hashed is the NIC's convention: source address, destination address, and for whole TCP, UDP and SCTP
 //! packets source port, destination port, all in wire order.
 
@@ -147,6 +149,46 @@ impl SymmetricToeplitz {
         })
     }
 
+    /// The way back, where the word [is useful](Self::is_useful).
+    pub fn inverse(&self) -> Option<Inverse> {
+        // What each bit of a word adds, beside that bit; elimination makes the left side single bits.
+        let mut rows: [(u16, u16); 16] = std::array::from_fn(|bit| {
+            let word = 0x8000 >> bit;
+            (self.hash_word(word), word)
+        });
+        for bit in 0..16 {
+            let single = 0x8000u16 >> bit;
+            let at = bit + rows.get(bit..)?.iter().position(|(sum, _)| sum & single != 0)?;
+            rows.swap(bit, at);
+            let pivot = *rows.get(bit)?;
+            for (i, row) in rows.iter_mut().enumerate() {
+                if i != bit && row.0 & single != 0 {
+                    *row = (row.0 ^ pivot.0, row.1 ^ pivot.1);
+                }
+            }
+        }
+        let [high, low] = [0, 8].map(|first| {
+            let mut row = [0; 256];
+            for (value, sum) in (0..=u8::MAX).zip(row.iter_mut()) {
+                let met = rows.iter().skip(first).take(8).enumerate();
+                *sum = met
+                    .filter(|(bit, _)| value & (0x80 >> bit) != 0)
+                    .fold(0, |sum, (_, (_, word))| sum ^ word);
+            }
+            row
+        });
+        Some(Inverse { table: [high, low] })
+    }
+
+    /// The lower half, which is the upper half too, of the hash of a word.
+    #[inline(always)]
+    fn hash_word(&self, word: u16) -> u16 {
+        let [high, low] = word.to_be_bytes();
+        let [highs, lows] = &self.table;
+        let at = |row: &[u16; 256], byte: u8| row.get(usize::from(byte)).copied().unwrap_or(0);
+        at(highs, high) ^ at(lows, low)
+    }
+
     /// The hash of a key: what [`Toeplitz`] gives for [`key`](Self::key), and the same for both directions.
     #[inline(always)]
     pub fn hash(&self, key: &FlowKey, input: Input) -> u32 {
@@ -156,14 +198,11 @@ impl SymmetricToeplitz {
         let halves = (addresses ^ (addresses >> 64)) as u64;
         let quarters = (halves ^ (halves >> 32)) as u32;
         let word = (quarters ^ (quarters >> 16)) as u16;
-        let [high, low] = match input {
+        let word = match input {
             Input::Ports => word ^ ports,
             Input::Addresses => word,
-        }
-        .to_ne_bytes();
-        let [highs, lows] = &self.table;
-        let at = |row: &[u16; 256], byte: u8| row.get(usize::from(byte)).copied().unwrap_or(0);
-        let sum = u32::from(at(highs, high) ^ at(lows, low));
+        };
+        let sum = u32::from(self.hash_word(u16::from_be(word)));
         sum << 16 | sum
     }
 
@@ -171,6 +210,26 @@ impl SymmetricToeplitz {
     #[inline(always)]
     pub fn hash_layers(&self, layers: &Layers) -> u32 {
         self.hash(&layers.key, Input::of(layers))
+    }
+}
+
+/// From a hash to the port that gives it. Two ports differ by what their hashes differ by, whatever else is hashed with them,
+/// so one port and its hash are all that has to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inverse {
+    /// For each half of a hash, what each of its values takes.
+    table: [[u16; 256]; 2],
+}
+
+impl Inverse {
+    /// The port (host order) in whose place `port` gives `hash`, that gives `wanted` instead. Only the lower halves of hashes
+    /// count; the upper ones are alike. A bijection: all wanted hashes give all ports.
+    #[inline]
+    pub fn port(&self, port: u16, hash: u32, wanted: u32) -> u16 {
+        let [high, low] = ((hash ^ wanted) as u16).to_be_bytes();
+        let [highs, lows] = &self.table;
+        let at = |row: &[u16; 256], byte: u8| row.get(usize::from(byte)).copied().unwrap_or(0);
+        port ^ at(highs, high) ^ at(lows, low)
     }
 }
 
@@ -295,6 +354,22 @@ mod tests {
             prop_assert_eq!(hash, Toeplitz::new(&symmetric.key()).hash(&key, input));
             let back = FlowKey { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport, ..key };
             prop_assert_eq!(hash, symmetric.hash(&back, input));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_wanted_hash_has_its_port(key in any_key(), word: u16, wanted: u16, source: bool) {
+            let toeplitz = SymmetricToeplitz::new(word);
+            let inverse = toeplitz.inverse();
+            prop_assert_eq!(inverse.is_some(), SymmetricToeplitz::is_useful(word));
+            if let Some(inverse) = inverse {
+                let hash = toeplitz.hash(&key, Input::Ports);
+                let mut key = key;
+                let place = if source { &mut key.sport } else { &mut key.dport };
+                *place = inverse.port(u16::from_be_bytes(*place), hash, wanted.into()).to_be_bytes();
+                prop_assert_eq!(toeplitz.hash(&key, Input::Ports) as u16, wanted);
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use packet::checksum::{self, Sum};
+use packet::checksum::{self, Delta, Sum};
 use packet::layers::parse;
 use packet::{Frame, VecFrame};
 use proptest::prelude::*;
@@ -70,6 +70,17 @@ proptest! {
     }
 
     #[test]
+    fn deltas(bytes in prop::collection::vec(any::<u8>(), 40..=80), place: Index, new2: [u8; 2], new4: [u8; 4], new16: [u8; 16]) {
+        let bytes = bytes[..bytes.len() / 2 * 2].to_vec();
+        let apply = |delta: Delta, sum: u16| delta.apply(sum.into()).get();
+        update(bytes.clone(), place, new2, |sum, old, new| apply(Delta::NONE.u16(old, new), sum));
+        update(bytes.clone(), place, new4, |sum, old, new| apply(Delta::NONE.u32(old, new), sum));
+        update(bytes.clone(), place, new16, |sum, old, new| {
+            apply(Delta::NONE.u32([0; 4], [0; 4]).and(Delta::NONE.u128(old, new)), sum)
+        });
+    }
+
+    #[test]
     fn pseudo_headers(src: [u8; 16], dst: [u8; 16], protocol: u8, len: u16) {
         let v4 = |address: [u8; 16]| [address[0], address[1], address[2], address[3]];
         let header = [&v4(src)[..], &v4(dst), &[0, protocol], &len.to_be_bytes()].concat();
@@ -78,6 +89,17 @@ proptest! {
         let header = [&src[..], &dst, &len.to_be_bytes(), &[0, 0, 0, protocol]].concat();
         prop_assert_eq!(checksum::pseudo_ipv6(src, dst, protocol, len).checksum(), naive(&header));
     }
+}
+
+#[test]
+fn udp_has_its_zeros() {
+    let (from, to) = ([0x12, 0x34], [0x56, 0x78]);
+    let delta = Delta::NONE.u16(from, to);
+    assert_eq!(delta.apply_udp(0.into()).get(), 0, "no checksum stays none");
+    // A checksum that the change makes zero.
+    let sum = (0..=u16::MAX).find(|sum| delta.apply((*sum).into()).get() == 0).unwrap();
+    assert_eq!(delta.apply_udp(sum.into()).get(), 0xffff);
+    assert_eq!(Delta::NONE.apply_udp(0x1234.into()).get(), 0x1234);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each struct is a plain view (`#[repr(C)]`, alignment 1, its size asserted), so any bytes of that size are one: accessors
 //! cannot fail. Whether the values make sense is decided once, by [`crate::layers::parse`]. [`read`] and [`write()`] move
-//! whole headers out of and into frames, across segments.
+//! whole headers out of and into frames, across segments; [`edit`] changes them where they stand.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -63,6 +63,32 @@ pub fn write<T: Header, F: Frame>(frame: &mut F, offset: usize, header: &T) -> b
         return true;
     }
     frame.copy_in(offset, bytes)
+}
+
+/// Changes the header at `offset`: where it stands if that is the head segment, else in a copy. `None`, with nothing changed,
+/// where the frame ends before the header does.
+#[inline(always)]
+pub fn edit<T: Header, F: Frame, R>(
+    frame: &mut F,
+    offset: usize,
+    change: impl FnOnce(&mut T) -> R,
+) -> Option<R> {
+    match frame.head_mut().get_mut(offset..).map(T::mut_from_prefix) {
+        Some(Ok((header, _))) => Some(change(header)),
+        _ => edit_copy(frame, offset, change),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn edit_copy<T: Header, F: Frame, R>(
+    frame: &mut F,
+    offset: usize,
+    change: impl FnOnce(&mut T) -> R,
+) -> Option<R> {
+    let mut header: T = read(frame, offset)?;
+    let result = change(&mut header);
+    write(frame, offset, &header).then_some(result)
 }
 
 /// The header at `offset` of plain bytes.
