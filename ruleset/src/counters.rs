@@ -3,12 +3,14 @@
 //! # Life cycle
 //!
 //! [`CounterPool::take`] gives a [`Counter`] a place in a chunk, one row of cells for each worker, so that no two workers write
-//! one cache line. A dropped counter's place is used again, on the control side.
+//! one cache line. A clone is the same counter, for what counts without the rule. When the last one is dropped the place is used
+//! again; that takes a lock, so it is for the control side.
 //!
 //! # Who may touch what
 //!
 //! A cell is written by its worker alone ([`Counter::add`]); the base by the control side alone (`reset`, initial values).
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,15 +55,13 @@ impl Cell {
 #[repr(align(128))]
 struct Row([Cell; CHUNK]);
 
-#[derive(Debug)]
-struct Chunk {
-    rows: Box<[Row]>,
-}
+/// A row for each worker.
+type Chunk = Arc<[Row]>;
 
 #[derive(Debug)]
 struct Free {
     workers: usize,
-    places: Vec<(Arc<Chunk>, u8)>,
+    places: Vec<(Chunk, u8)>,
 }
 
 /// Where counters come from.
@@ -81,24 +81,28 @@ impl CounterPool {
             let rows = (0..free.workers.max(1))
                 .map(|_| Row(std::array::from_fn(|_| Cell::default())))
                 .collect();
-            let chunk = Arc::new(Chunk { rows });
+            let chunk: Chunk = rows;
             free.places.extend((0..=u8::MAX).rev().map(|at| (chunk.clone(), at)));
         }
         let (chunk, at) = free.places.pop().unwrap_or_else(|| {
             // Just filled; a chunk of its own keeps this total.
-            (Arc::new(Chunk { rows: Box::default() }), 0)
+            (Chunk::from([]), 0)
         });
         drop(free);
-        let counter = Counter { chunk, at, base: Cell::default(), pool: self.clone() };
+        let counter =
+            Counter(Arc::new(Place { chunk, at, base: Cell::default(), pool: self.clone() }));
         counter.restart(start);
         counter
     }
 }
 
-/// One counter.
+/// One counter. Those that are equal are the same.
+#[derive(Clone, Debug)]
+pub struct Counter(Arc<Place>);
+
 #[derive(Debug)]
-pub struct Counter {
-    chunk: Arc<Chunk>,
+struct Place {
+    chunk: Chunk,
     at: u8,
     /// What to add to the workers' sum; written by the control side.
     base: Cell,
@@ -110,10 +114,10 @@ impl Counter {
     #[inline]
     pub fn add(&self, worker: WorkerId, bytes: u64) {
         if let Some(cell) = self
+            .0
             .chunk
-            .rows
             .get(usize::from(worker.0))
-            .and_then(|row| row.0.get(usize::from(self.at)))
+            .and_then(|row| row.0.get(usize::from(self.0.at)))
         {
             let now = cell.get();
             cell.set(Totals {
@@ -124,7 +128,8 @@ impl Counter {
     }
 
     fn sum(&self) -> Totals {
-        let cells = self.chunk.rows.iter().filter_map(|row| row.0.get(usize::from(self.at)));
+        let place = &*self.0;
+        let cells = place.chunk.iter().filter_map(|row| row.0.get(usize::from(place.at)));
         cells.map(Cell::get).fold(Totals::default(), |sum, cell| Totals {
             packets: sum.packets.wrapping_add(cell.packets),
             bytes: sum.bytes.wrapping_add(cell.bytes),
@@ -133,7 +138,7 @@ impl Counter {
 
     /// How much was counted.
     pub fn read(&self) -> Totals {
-        let (base, sum) = (self.base.get(), self.sum());
+        let (base, sum) = (self.0.base.get(), self.sum());
         Totals {
             packets: base.packets.wrapping_add(sum.packets),
             bytes: base.bytes.wrapping_add(sum.bytes),
@@ -142,8 +147,8 @@ impl Counter {
 
     /// Reads it and goes on from zero. Control side only.
     pub fn reset(&self) -> Totals {
-        let (base, sum) = (self.base.get(), self.sum());
-        self.base.set(Totals {
+        let (base, sum) = (self.0.base.get(), self.sum());
+        self.0.base.set(Totals {
             packets: 0u64.wrapping_sub(sum.packets),
             bytes: 0u64.wrapping_sub(sum.bytes),
         });
@@ -156,7 +161,7 @@ impl Counter {
     /// Goes on from `start`. Control side only.
     pub fn restart(&self, start: Totals) {
         let sum = self.sum();
-        self.base.set(Totals {
+        self.0.base.set(Totals {
             packets: start.packets.wrapping_sub(sum.packets),
             bytes: start.bytes.wrapping_sub(sum.bytes),
         });
@@ -164,13 +169,27 @@ impl Counter {
 
     /// A counter at zero from the same pool.
     pub fn fresh(&self) -> Self {
-        self.pool.take(Totals::default())
+        self.0.pool.take(Totals::default())
     }
 }
 
-impl Drop for Counter {
+impl PartialEq for Counter {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Counter {}
+
+impl Hash for Counter {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        if !self.chunk.rows.is_empty() {
+        if !self.chunk.is_empty() {
             self.pool.0.lock().places.push((self.chunk.clone(), self.at));
         }
     }
@@ -189,8 +208,16 @@ mod tests {
         assert_eq!(counter.read(), Totals { packets: 7, bytes: 111 });
         assert_eq!(counter.reset(), Totals { packets: 7, bytes: 111 });
         assert_eq!(counter.read(), Totals::default());
+        let same = counter.clone();
         counter.add(WorkerId(1), 3);
         drop(counter);
+        // What is still held is no other counter's place.
+        let other = pool.take(Totals::default());
+        same.add(WorkerId(1), 4);
+        assert_eq!(same.read(), Totals { packets: 2, bytes: 7 });
+        assert_eq!(other.read(), Totals::default());
+        assert_ne!(same, other);
+        drop((same, other));
         for _ in 0..3 * CHUNK {
             let again = pool.take(Totals::default());
             assert_eq!(again.read(), Totals::default());

@@ -15,10 +15,12 @@ use crate::trace::Trace;
 
 mod ct;
 mod info;
+mod record;
 mod write;
 
 pub use ct::{Connection, INVALID, Side, Template, To, Translate, UNTRACKED};
 pub use info::{ExtHeader, Transport};
+pub use record::{COUNTED, Constancy, Counted, Recorder};
 pub use write::arrival;
 
 /// A frame's bytes, in segments or not.
@@ -226,6 +228,8 @@ pub struct Cx<'a> {
     pub env: &'a mut dyn Env,
     /// What must wait.
     pub effects: &'a mut Effects,
+    /// What the flow cache is to learn.
+    pub recorder: &'a mut Recorder,
     /// The rules that are run: sets and objects are looked up here.
     pub program: &'a Program,
     /// The transport header as it was when the base chain began; [`Cx::look`] fills it in.
@@ -254,10 +258,15 @@ impl Cx<'_> {
         env.trace(&Seen { bytes: &**bytes, layers, meta, place: *place }, trace);
     }
 
-    /// What `skb->len` is here. A tag that goes out is beside the packet.
+    /// What `skb->len` is here.
     pub fn len(&self) -> usize {
+        self.end().saturating_sub(self.start())
+    }
+
+    /// Where what counts for its length begins. A tag that goes out is beside the packet.
+    fn start(&self) -> usize {
         let tag = if self.place.hook == Hook::Egress { 4 * self.tags_in_bytes().min(1) } else { 0 };
-        self.end().saturating_sub(self.data() + tag)
+        self.data() + tag
     }
 
     /// Whether there is nothing.

@@ -119,7 +119,7 @@ fn chains(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
     }
     teller.tell(cx, base, Step::Policy, hooked.base.policy);
     if let Some(counter) = &hooked.base.counter {
-        counter.add(cx.place.worker, cx.len() as u64);
+        cx.count(counter);
     }
     match hooked.base.policy {
         Verdict::Drop => Outcome::Drop,
@@ -133,6 +133,7 @@ fn rules(chain: &Chain, cursor: &mut Cursor, cx: &mut Cx<'_>, teller: &mut Telle
         cx.regs = Regs::default();
         let mut verdict = Verdict::Continue;
         for expr in &rule.exprs {
+            cx.record(expr.as_ref());
             verdict = expr.eval(cx);
             if verdict != Verdict::Continue {
                 break;

@@ -31,7 +31,7 @@ use arrayvec::ArrayVec;
 use packet::{BURST, Burst, DropReason, Frame, L2Kind, L3, Layers, PacketIo, PortIndex};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
-use ruleset::packet::{Cx, Effects, Iface, Place, arrival};
+use ruleset::packet::{Cx, Effects, Iface, Place, Recorder, arrival};
 use ruleset::program::Program;
 use ruleset::reference::{self, Outcome};
 use ruleset::regs::Regs;
@@ -543,6 +543,7 @@ impl<Io: PacketIo> Local<Io> {
             stats: &self.link.stats,
             now,
         };
+        let mut recorder = Recorder::default();
         let outcome = reference::run(&mut Cx {
             regs: Regs::default(),
             bytes: frame,
@@ -551,6 +552,7 @@ impl<Io: PacketIo> Local<Io> {
             place,
             env: &mut env,
             effects: &mut effects,
+            recorder: &mut recorder,
             program: view.program,
             transport: None,
         });

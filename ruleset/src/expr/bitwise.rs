@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
 use crate::data::{Data, RawData};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::{MAX_DATA, Reg};
 use crate::schema::{Small, Value as _};
 use crate::verdict::Verdict;
@@ -193,6 +193,10 @@ impl Expr for Bitwise {
         let bytes = result.as_flattened().get(..4 * words).unwrap_or_default();
         cx.regs.set(self.dreg, bytes);
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {

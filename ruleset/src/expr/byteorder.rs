@@ -3,7 +3,7 @@
 use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::{MAX_DATA, Reg};
 use crate::schema::Small;
 use crate::verdict::Verdict;
@@ -67,6 +67,10 @@ impl Expr for Byteorder {
         }
         cx.regs.get_mut(self.0.dreg, len).copy_from_slice(bytes);
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
 use crate::data::{Data, RawData};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::Reg;
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -72,6 +72,10 @@ impl Expr for Cmp {
             Op::Gte => order.is_ge(),
         };
         if so { Verdict::Continue } else { Verdict::Break }
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {

@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
 use crate::counters::{Counter, Totals};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::schema::Field as _;
 use crate::verdict::Verdict;
 
@@ -36,8 +36,12 @@ impl Expr for Count {
     }
 
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
-        self.0.add(cx.place.worker, cx.len() as u64);
+        cx.count(&self.0);
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {

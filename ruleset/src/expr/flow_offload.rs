@@ -7,7 +7,7 @@ use super::{Decode, Encode, Expr, Kind, Ref, Requires};
 use crate::family::{Family, Hook, Hooks};
 use crate::ids::FlowtableId;
 use crate::model::Name;
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::schema::Text;
 use crate::verdict::Verdict;
 
@@ -44,6 +44,10 @@ impl Expr for FlowOffload {
 
     fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

@@ -7,7 +7,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::numgen::scale;
 use super::{Decode, Encode, Expr, Kind};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::Reg;
 use crate::schema::{Small, Value as _};
 use crate::verdict::Verdict;
@@ -162,6 +162,10 @@ impl Expr for Hash {
         };
         cx.regs.set_u32(self.dreg, self.offset + scale(hash, self.modulus));
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

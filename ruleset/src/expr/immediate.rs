@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind, Ref};
 use crate::data::{Data, RawData};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::{AnyReg, Reg};
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -53,6 +53,10 @@ impl Expr for Immediate {
             }
             Self::Verdict(verdict) => *verdict,
         }
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {

@@ -6,7 +6,7 @@ use super::{Decode, Encode, Expr, Kind, Ref};
 use crate::data::Data;
 use crate::ids::SetId;
 use crate::model::{Set, SetFlags, Values};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::{AnyReg, Reg};
 use crate::schema::{Text, Value as _};
 use crate::verdict::Verdict;
@@ -101,6 +101,13 @@ impl Expr for Lookup {
         match found.run(cx) {
             Verdict::Break => Verdict::Break,
             _ => verdict,
+        }
+    }
+
+    fn constancy(&self, cx: &Cx<'_>) -> Constancy {
+        match cx.program.set(self.set) {
+            Some(set) if !set.is_constant() => Constancy::Packet,
+            _ => Constancy::Flow,
         }
     }
 

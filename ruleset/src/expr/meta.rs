@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind, Requires};
 use crate::family::{Family, Hook, Hooks};
-use crate::packet::{Cx, Iface, Place};
+use crate::packet::{Constancy, Cx, Iface, Place};
 use crate::regs::Reg;
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -303,6 +303,33 @@ impl Expr for Get {
         }
     }
 
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        match self.key {
+            Key::Protocol
+            | Key::Priority
+            | Key::Mark
+            | Key::SecMark
+            | Key::Iif
+            | Key::Oif
+            | Key::IifName
+            | Key::OifName
+            | Key::IifType
+            | Key::OifType
+            | Key::IifGroup
+            | Key::OifGroup
+            | Key::IifKind
+            | Key::OifKind
+            | Key::BriIifName
+            | Key::BriOifName
+            | Key::SDif
+            | Key::SDifName
+            | Key::NfProto
+            | Key::L4Proto
+            | Key::SecPath => Constancy::Flow,
+            _ => Constancy::Packet,
+        }
+    }
+
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
         self.key.put(2, out);
         self.dreg.put(1, out);
@@ -335,6 +362,13 @@ impl Expr for Set {
             _ => {}
         }
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        match self.key {
+            Key::Priority | Key::Mark | Key::SecMark => Constancy::Flow,
+            _ => Constancy::Packet,
+        }
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

@@ -14,7 +14,7 @@ use crate::counters::CounterPool;
 use crate::family::{ChainType, Family, Hooks};
 use crate::ids::{ChainId, FlowtableId, ObjectId, SetId};
 use crate::model::{BatchIds, Chain, Compat, Set, State, Table};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::{AnyReg, Reg};
 use crate::schema::Schema;
 use crate::verdict::Verdict;
@@ -127,6 +127,12 @@ pub trait Expr: Debug + Send + Sync {
     /// Does to the packet and the registers what it does. [`Verdict::Continue`]: on to the next expression;
     /// [`Verdict::Break`]: the rule does not match; anything else ends the rule. No allocation, no lock, no panic.
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict;
+
+    /// Whether what it is about to do to this packet is the same for all packets of the flow, as far as what went before it is.
+    /// Asked for packets whose flow is to be remembered.
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Packet
+    }
 
     /// Writes its attributes, as the kernel dumps them, inside `NFTA_EXPR_DATA`.
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>);

@@ -7,7 +7,7 @@ use super::{Decode, Encode, Expr, Kind, Ref, Requires};
 use crate::ids::{ObjectId, SetId};
 use crate::model::{Name, ObjectKind, Values};
 use crate::object;
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::Reg;
 use crate::schema::{Field as _, Text, Value as _};
 use crate::verdict::Verdict;
@@ -105,6 +105,17 @@ impl Expr for Mapped {
         }
     }
 
+    fn constancy(&self, cx: &Cx<'_>) -> Constancy {
+        let Some(set) = cx.program.set(self.set) else { return Constancy::Flow };
+        if !set.is_constant() {
+            return Constancy::Packet;
+        }
+        let key = cx.regs.get(self.sreg, usize::from(self.key_len));
+        let object = set.find(key, cx.place.now).and_then(|found| found.object());
+        let object = object.and_then(|id| cx.program.object(id));
+        object.map_or(Constancy::Flow, |object| object.body.constancy(cx))
+    }
+
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {
         self.sreg.put(3, out);
         if let Some(set) = cx.state.set(self.set) {
@@ -124,6 +135,10 @@ impl Expr for Named {
 
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
         run(self.id, cx)
+    }
+
+    fn constancy(&self, cx: &Cx<'_>) -> Constancy {
+        cx.program.object(self.id).map_or(Constancy::Flow, |object| object.body.constancy(cx))
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

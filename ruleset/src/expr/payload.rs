@@ -1,11 +1,12 @@
 //! `payload`: bytes of the packet into a register, and back.
 
 use nfnetlink::{Attr, Errno, Result, Writer};
+use packet::L3;
 use packet::wire::{ip, tcp};
 
 use super::{Decode, Encode, Expr, Kind};
 use crate::family::Hook;
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::{MAX_DATA, Reg};
 use crate::schema::{Small, Value as _};
 use crate::sums;
@@ -145,6 +146,23 @@ impl Field {
         matches!(self.len, 1 | 2 | 4) && self.offset.is_multiple_of(self.len)
     }
 
+    /// Whether it is the same in all packets of a flow: addresses, protocol, ports, ICMP's type and code.
+    fn is_of_flow(&self, cx: &Cx<'_>) -> bool {
+        let same: &[(usize, usize)] = match (self.base, cx.l3()) {
+            (Base::Network, _) if cx.network() != usize::from(cx.layers.l3_offset) => &[],
+            (Base::Network, L3::Ipv4) => &[(9, 10), (12, 20)],
+            (Base::Network, L3::Ipv6) => &[(6, 7), (8, 40)],
+            (Base::Transport, _) => match cx.transport().map(|found| found.protocol) {
+                Some(ip::TCP | ip::UDP | ip::UDP_LITE | ip::SCTP) => &[(0, 4)],
+                Some(ip::ICMP | ip::ICMP6) => &[(0, 2)],
+                _ => &[],
+            },
+            _ => &[],
+        };
+        let end = self.offset() + self.len();
+        same.iter().any(|(first, behind)| *first <= self.offset() && end <= *behind)
+    }
+
     fn offset(&self) -> usize {
         self.offset.into()
     }
@@ -232,6 +250,10 @@ impl Expr for Load {
         }
         cx.regs.set(self.dreg, into);
         Verdict::Continue
+    }
+
+    fn constancy(&self, cx: &Cx<'_>) -> Constancy {
+        if self.field.is_of_flow(cx) { Constancy::Flow } else { Constancy::Packet }
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

@@ -4,7 +4,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
 use crate::data::{Data, RawData};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::Reg;
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -63,6 +63,10 @@ impl Expr for Range {
         let value = cx.regs.get(self.sreg, self.from.len());
         let within = *self.from <= *value && *value <= *self.to;
         if within == (self.op == Op::Eq) { Verdict::Continue } else { Verdict::Break }
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {

@@ -6,7 +6,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 use super::nat::{FLAGS, range};
 use super::{Decode, Encode, Expr, Kind, Requires};
 use crate::family::{ChainType, Family, Hook, Hooks};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::regs::Reg;
 use crate::schema::{Field as _, Value as _};
 use crate::verdict::Verdict;
@@ -52,6 +52,10 @@ impl Expr for Redir {
 
     fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Accept
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

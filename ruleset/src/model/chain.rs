@@ -74,5 +74,5 @@ pub struct Base {
     /// For hooks on devices, these.
     pub devices: Arc<[Device]>,
     /// Packets that the policy met (`NFTA_CHAIN_COUNTERS`), where that is counted.
-    pub counter: Option<Arc<Counter>>,
+    pub counter: Option<Counter>,
 }

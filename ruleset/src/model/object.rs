@@ -8,7 +8,7 @@ use nfnetlink::{Attr, Result, Writer};
 
 use crate::expr::{Decode, Encode, Requires};
 use crate::ids::{Handle, ObjectId};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::schema::Schema;
 use crate::verdict::Verdict;
 
@@ -38,6 +38,11 @@ pub trait ObjectBody: Any + Debug + Send + Sync {
 
     /// Does to the packet what it does, for `objref`.
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict;
+
+    /// Whether that is the same for all packets of a flow, see [`Expr::constancy`](crate::expr::Expr::constancy).
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Packet
+    }
 
     /// Writes its attributes, inside `NFTA_OBJ_DATA`.
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>);

@@ -129,7 +129,7 @@ fn add(op: &mut Op<'_>, table: Handle, policy: Option<Verdict>, flags: ChainFlag
             let Wanted { kind, hook, priority, devices } =
                 parse_hook(key.family, &hook, attrs[TYPE].as_ref(), attrs[NAME].as_ref(), None)?;
             let counter = match attrs[COUNTERS] {
-                Some(attr) => Some(Arc::new(op.batch.counters.take(totals(&attr)?))),
+                Some(attr) => Some(op.batch.counters.take(totals(&attr)?)),
                 None => None,
             };
             let policy = policy.unwrap_or(Verdict::Accept);
@@ -232,7 +232,7 @@ fn update(
     };
     if let Some(counters) = attrs[COUNTERS] {
         let Some(base) = &mut base else { return Err(Errno::EOPNOTSUPP.into()) };
-        base.counter = Some(Arc::new(op.batch.counters.take(totals(&counters)?)));
+        base.counter = Some(op.batch.counters.take(totals(&counters)?));
     }
     if let (Some(policy), Some(base)) = (policy, &mut base) {
         base.policy = policy;

@@ -13,7 +13,7 @@ use nfnetlink::Writer;
 
 use crate::expr::{Encode, Expr};
 use crate::model::{ObjectBody, ObjectKind, ObjectType};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::verdict::Verdict;
 
 mod connlimit;
@@ -64,6 +64,10 @@ impl ObjectBody for Shared {
 
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
         self.expr.eval(cx)
+    }
+
+    fn constancy(&self, cx: &Cx<'_>) -> Constancy {
+        self.expr.constancy(cx)
     }
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {

@@ -8,7 +8,7 @@ use packet::VecFrame;
 use super::*;
 use crate::expr::{LogRecord, RejectWith, SendTo};
 use crate::ids::WorkerId;
-use crate::packet::{Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Seen};
+use crate::packet::{Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Recorder, Seen};
 use crate::program::Program;
 use crate::regs::Regs;
 use crate::trace::Trace;
@@ -112,6 +112,7 @@ impl Tried {
             wall: self.wall,
             worker: WorkerId(3),
         };
+        let mut recorder = Recorder::default();
         let mut cx = Cx {
             regs: Regs::default(),
             bytes: &mut frame,
@@ -120,6 +121,7 @@ impl Tried {
             place,
             env: &mut world,
             effects: &mut effects,
+            recorder: &mut recorder,
             program: &program,
             transport: None,
         };

@@ -6,7 +6,9 @@ use packet::{Frame, L3, Layers, VecFrame};
 use ruleset::expr::LogRecord;
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
-use ruleset::packet::{Cx, Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Seen, arrival};
+use ruleset::packet::{
+    Cx, Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Recorder, Seen, arrival,
+};
 use ruleset::program::Program;
 use ruleset::reference::{Outcome, run};
 use ruleset::regs::Regs;
@@ -133,6 +135,7 @@ impl Passing<'_> {
             worker: WorkerId(0),
         };
         let mut effects = Effects::default();
+        let mut recorder = Recorder::default();
         let mut cx = Cx {
             regs: Regs::default(),
             bytes: &mut self.frame,
@@ -141,6 +144,7 @@ impl Passing<'_> {
             place,
             env: &mut self.world,
             effects: &mut effects,
+            recorder: &mut recorder,
             program: self.program,
             transport: None,
         };

@@ -36,6 +36,8 @@ pub(super) struct Dynamic {
     graves: AtomicBool,
     /// Elements that fit, where the set itself does not say; written when a rule that puts elements in is made.
     limit: AtomicU32,
+    /// There was a rule that puts elements in or takes them out; written likewise.
+    expecting: AtomicBool,
 }
 
 impl Dynamic {
@@ -45,6 +47,14 @@ impl Dynamic {
 
     pub(super) fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_expecting(&self) -> bool {
+        self.expecting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn expect(&self) {
+        self.expecting.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn set_limit(&self, limit: u32) {

@@ -173,6 +173,7 @@ impl<'a> Match<'a> {
     pub fn run(&self, cx: &mut Cx<'_>) -> Verdict {
         let Some(extra) = self.extra() else { return Verdict::Continue };
         for expr in &extra.exprs {
+            cx.record(expr.as_ref());
             if expr.eval(cx) == Verdict::Break {
                 return Verdict::Break;
             }

@@ -230,9 +230,15 @@ impl Set {
 
     /// Says that rules put elements in: where the set has no size it gets one.
     pub fn expect_packets(&self) {
+        self.dynamic.expect();
         if self.size() == 0 {
             self.dynamic.set_limit(DYNAMIC_SIZE);
         }
+    }
+
+    /// Whether only the control side changes it: nothing in it ends by itself, and no rule puts elements in or takes them out.
+    pub fn is_constant(&self) -> bool {
+        !self.keeps_all() && !self.dynamic.is_expecting()
     }
 
     /// Whether something is kept for all elements, their lifetime at least, so that a packet can refresh and delete them.
@@ -363,11 +369,14 @@ impl Set {
 
     /// Takes all elements out.
     pub fn flush(&mut self) {
-        let limit = self.dynamic.limit();
+        let (limit, expecting) = (self.dynamic.limit(), self.dynamic.is_expecting());
         self.store = Store::new(&self.spec);
         self.catchall = None;
         self.dynamic = Arc::default();
         self.dynamic.set_limit(limit);
+        if expecting {
+            self.dynamic.expect();
+        }
         self.calm_until = u64::MAX;
     }
 
