@@ -12,11 +12,15 @@
 //! [`Shard`]'s methods, which note an event.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod error;
 pub mod event;
 pub mod flow;
+pub mod proto;
 pub mod settings;
 pub mod shard;
 pub mod snapshot;
+pub mod track;
+pub mod tuple;
 
 pub use event::Event;
 pub use flow::{Direction, Flow, Info, Slot, Status};

@@ -38,6 +38,18 @@ impl Shard {
         }
     }
 
+    /// Whether a flow's time is not over yet; what is over and still there ends now.
+    #[inline(always)]
+    pub(crate) fn is_alive(&mut self, slot: Slot, now: Tick) -> bool {
+        let Some(flow) = self.flow(slot) else { return false };
+        let left = flow.shared.deadline.wrapping_sub((now.0 / BEAT) as u32);
+        let alive = left.wrapping_sub(1) < i32::MAX as u32 && !flow.status().has(Status::DYING);
+        if !alive {
+            self.kill(slot, now);
+        }
+        alive
+    }
+
     /// Milliseconds that a flow has left; of an unconfirmed one: will have.
     pub fn remaining(&self, slot: Slot, now: Tick) -> u32 {
         let Some(flow) = self.flow(slot) else { return 0 };

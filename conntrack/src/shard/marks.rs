@@ -1,5 +1,7 @@
 //! What rules and users change in a flow. Each change is noted, and makes the flow cache forget the flow.
 
+use packet::Tick;
+
 use super::Shard;
 use crate::event;
 use crate::flow::{Cached, Direction, Flow, HAS_LABELS, Slot, Status};
@@ -87,11 +89,23 @@ impl Shard {
         });
     }
 
-    /// Which timeouts the flow has: a number that the shard gave for them; 0: those of the settings.
-    pub fn set_policy(&mut self, slot: Slot, policy: u16) {
-        if let Some(flow) = self.flow_mut(slot) {
-            flow.set_policy(policy);
+    /// Gives timeouts of its own to an unconfirmed flow of `protocol`, in seconds by `CTA_TIMEOUT_…` less one; the first is that
+    /// of a new flow, and begins now. Without effect on a confirmed flow, or one of another protocol.
+    pub fn set_policy(&mut self, slot: Slot, protocol: u8, seconds: &[u32], now: Tick) {
+        let policy = self.policies.intern(protocol, seconds, &self.settings);
+        let Some(flow) = self.flow_mut(slot) else { return };
+        let is_its = flow.key(Direction::Original).protocol == protocol;
+        if flow.status().has(Status::CONFIRMED) || !is_its {
+            return;
         }
+        flow.set_policy(policy);
+        let first = self.policies.timeouts(policy, protocol, &self.settings).first().copied();
+        self.refresh(slot, first.unwrap_or_default(), now);
+    }
+
+    /// The timeouts of a flow of `protocol` with a [policy](crate::Flow::policy).
+    pub fn timeouts(&self, policy: u16, protocol: u8) -> &[u32] {
+        self.policies.timeouts(policy, protocol, &self.settings)
     }
 
     /// Which events are told of the flow.

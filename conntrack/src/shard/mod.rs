@@ -37,7 +37,7 @@ use self::tell::Teller;
 use self::wheel::{NONE, Wheel};
 use crate::event;
 use crate::flow::{BEAT, Cached, Direction, Flow, HAS_ACCOUNTS, HAS_START, IN_USE, Slot, Status};
-use crate::settings::Settings;
+use crate::settings::{Policies, Settings};
 
 /// A key's hash, under the shard's own secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,7 @@ pub struct Shard {
     id_key: [u32; 2],
     teller: Teller,
     settings: Settings,
+    policies: Policies,
     stats: Stats,
 }
 
@@ -111,6 +112,7 @@ impl Shard {
             id_key: [secret as u32 | 1, (secret >> 32) as u32],
             teller: Teller::default(),
             settings: Settings::default(),
+            policies: Policies::new(),
             stats: Stats::default(),
             random,
         })
@@ -318,6 +320,17 @@ impl Shard {
     #[inline(always)]
     pub fn proto_mut(&mut self, slot: Slot) -> Option<&mut [u32; 14]> {
         self.flow_mut(slot).map(|flow| &mut flow.shared.proto)
+    }
+
+    /// Lets a tracker look at a flow, beside policies and settings, and change its state.
+    #[inline(always)]
+    pub(crate) fn judge<R>(
+        &mut self,
+        slot: Slot,
+        judge: impl FnOnce(&mut Flow, &Policies, &Settings) -> R,
+    ) -> Option<R> {
+        let flow = self.flows.get_mut(slot.0).filter(|flow| flow.is_in_use())?;
+        Some(judge(flow, &self.policies, &self.settings))
     }
 
     /// What the flow cache remembers of a direction.

@@ -100,6 +100,10 @@ drop_reasons! {
     RuleRejected = "rule_rejected", "A rule refused the packet, and the sender was told where that is allowed.";
     RuleNowhere = "rule_nowhere", "A rule sent the packet where nothing is: no such interface, no neighbour, or round and round.";
     QueueNobody = "queue_nobody", "A rule gave the packet to a program, but none listens to that queue.";
+    // connections
+    FlowTableFull = "flow_table_full", "The flow table was full, and none of the flows near could be given up.";
+    FlowClash = "flow_clash", "Another flow was there first with the same addresses and ports.";
+    NatExhausted = "nat_exhausted", "No address and port was free to translate the flow to.";
     // resources
     NoMemory = "no_memory", "No frame was free in the pool, or no headroom in the frame.";
     TwinQueueFull = "twin_queue_full", "The queue to the kernel twin was full.";

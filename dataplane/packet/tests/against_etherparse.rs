@@ -199,7 +199,11 @@ fn compare(bytes: &[u8]) {
 
     let ports = (u16::from_be_bytes(ours.key.sport), u16::from_be_bytes(ours.key.dport));
     let has_id = |kind: u8| {
-        if width == 4 { matches!(kind, 0 | 8 | 13..=18) } else { matches!(kind, 128 | 129) }
+        if width == 4 {
+            matches!(kind, 0 | 8 | 13..=18)
+        } else {
+            matches!(kind, 128 | 129 | 139 | 140)
+        }
     };
     let icmp = |kind: u8, code: u8, rest: [u8; 4]| {
         let id = if has_id(kind) { u16::from_be_bytes([rest[0], rest[1]]) } else { 0 };

@@ -38,8 +38,16 @@ pub const NEIGHBOUR_SOLICITATION: u8 = 135;
 pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// Type: redirect.
 pub const REDIRECT: u8 = 137;
+/// Type: node information query (RFC 4620).
+pub const NODE_QUERY: u8 = 139;
+/// Type: node information reply.
+pub const NODE_REPLY: u8 = 140;
 /// Type: multicast listener report, version 2.
 pub const MLD2_REPORT: u8 = 143;
+/// Type: multicast router advertisement (RFC 4286).
+pub const ROUTER_DISCOVERY_ADVERTISEMENT: u8 = 151;
+/// Type: multicast router solicitation.
+pub const ROUTER_DISCOVERY_SOLICITATION: u8 = 152;
 
 /// Code of [`UNREACHABLE`]: no route.
 pub const NO_ROUTE: u8 = 0;
@@ -84,10 +92,10 @@ pub struct Icmp6Header {
 
 const _: () = assert!(size_of::<Icmp6Header>() == LEN);
 
-/// True for echoes and their replies: they have an identifier.
+/// True for echoes and node queries, and their replies: they have an identifier, or a number that is the same in both.
 #[inline]
 pub const fn has_id(kind: u8) -> bool {
-    matches!(kind, ECHO_REQUEST | ECHO_REPLY)
+    matches!(kind, ECHO_REQUEST | ECHO_REPLY | NODE_QUERY | NODE_REPLY)
 }
 
 /// True for errors: no error may answer them (RFC 4443, 2.4).
