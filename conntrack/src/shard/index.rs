@@ -210,25 +210,21 @@ impl Index {
             at = next;
         }
     }
-
-    /// All entries of a few buckets, from the hash's own on.
-    pub(super) fn near(&self, hash: Hash, buckets: u32) -> impl Iterator<Item = Entry> {
-        let mut at = self.home(hash);
-        (0..buckets.min(self.count)).flat_map(move |_| {
-            let bucket = self.buckets.get(at);
-            at = self.after(at);
-            bucket.into_iter().flat_map(|bucket| {
-                let taken = Places(!bucket.places(0).0 & ((1 << ROOM) - 1));
-                taken.filter_map(|place| bucket.entries.get(place).copied().map(Entry))
-            })
-        })
-    }
 }
 
 /// Eight bits of the hash that do not choose the bucket; never 0.
 #[inline(always)]
 fn tag(hash: Hash) -> u8 {
     (hash.0 as u8).max(1)
+}
+
+#[cfg(test)]
+impl Index {
+    /// How many entries there are.
+    pub(super) fn count_entries(&self) -> usize {
+        let buckets = (0..self.count).filter_map(|at| self.buckets.get(at));
+        buckets.map(|bucket| ROOM - bucket.places(0).count()).sum()
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ impl Shard {
         for half in &mut flow.halves {
             half.cached = Cached::default();
         }
+        if u32::from(new) & Status::ASSURED != 0 {
+            self.weak.remove(slot);
+        }
         let told = [(Status::ASSURED, event::ASSURED), (Status::SEEN_REPLY, event::REPLY)];
         let told = told.iter().filter(|(bit, _)| u32::from(new) & bit != 0);
         self.note(slot, told.fold(0, |events, (_, event)| events | event));
@@ -39,8 +42,12 @@ impl Shard {
     pub fn clear_status(&mut self, slot: Slot, bits: u32) {
         let Some(flow) = self.flow_mut(slot) else { return };
         flow.shared.status &= !(bits as u16);
+        let is_weak = bits & Status::ASSURED != 0 && flow.status().has(Status::CONFIRMED);
         for half in &mut flow.halves {
             half.cached = Cached::default();
+        }
+        if is_weak {
+            self.weak.add(slot);
         }
     }
 

@@ -30,6 +30,7 @@ use std::io;
 use packet::{FlowKey, Tick, prefetch};
 
 use self::beside::Beside;
+use self::early::Weak;
 use self::index::{Entry, Index};
 use self::pages::Pages;
 pub use self::stats::Stats;
@@ -55,7 +56,7 @@ pub struct Config {
 /// The most flows of a shard: a slot has 31 bits.
 pub const MAX_FLOWS: u32 = (1 << 31) - 1;
 
-/// The table is full, and no flow near could be given up.
+/// The table is full, and no flow may be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the flow table is full")]
 pub struct Full;
@@ -77,6 +78,7 @@ pub struct Shard {
     flows: Pages<Flow>,
     beside: Beside,
     wheel: Wheel,
+    weak: Weak,
     /// Slots that have ever been in use: those from here on were never touched.
     used: u32,
     /// The first of the free slots before that; they are linked.
@@ -105,6 +107,7 @@ impl Shard {
             flows: Pages::new(max as usize)?,
             beside: Beside::new(max as usize)?,
             wheel: Wheel::new(),
+            weak: Weak::new(max)?,
             used: 0,
             free: NONE,
             max,
@@ -174,7 +177,7 @@ impl Shard {
     /// The table is full of flows that are not to be given up; counted as `drop`.
     pub fn create(&mut self, original: FlowKey, reply: FlowKey, now: Tick) -> Result<Slot, Full> {
         let limit = if self.settings.max == 0 { self.max } else { self.max.min(self.settings.max) };
-        if self.stats.count >= limit && !self.drop_early(&original, now) {
+        if self.stats.count >= limit && !self.drop_early(now) {
             self.stats.drop += 1;
             return Err(Full);
         }
@@ -257,8 +260,11 @@ impl Shard {
         }
         self.wheel.file(&mut self.flows, slot);
         self.stats.insert += 1;
-        let is_expected = self.flow(slot).is_some_and(|f| f.status().has(Status::EXPECTED));
-        self.note(slot, if is_expected { event::RELATED } else { event::NEW });
+        let status = self.flow(slot).map_or(Status::default(), Flow::status);
+        if !status.has(Status::ASSURED) {
+            self.weak.add(slot);
+        }
+        self.note(slot, if status.has(Status::EXPECTED) { event::RELATED } else { event::NEW });
         Ok(())
     }
 
@@ -282,6 +288,7 @@ impl Shard {
             }
         }
         self.wheel.remove(&mut self.flows, slot);
+        self.weak.remove(slot);
         self.end(slot, now);
     }
 

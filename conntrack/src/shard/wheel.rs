@@ -146,3 +146,24 @@ impl Wheel {
         base.wrapping_add(next.unwrap_or(LISTS as u32))
     }
 }
+
+#[cfg(test)]
+impl Wheel {
+    /// How many flows are in the lists, each of which is checked.
+    pub(super) fn count_flows(&self, flows: &Pages<Flow>) -> usize {
+        let mut count = 0;
+        for (list, head) in self.heads.iter().enumerate() {
+            let (mut at, mut previous) = (*head, HEAD | list as u32);
+            while let Some(flow) = flows.get(at) {
+                let [next, before] = flow.links();
+                assert_eq!(before, previous);
+                (previous, at) = (at, next);
+                count += 1;
+            }
+            if let Some(word) = self.occupied.get(list / 64) {
+                assert_eq!(word >> (list % 64) & 1 == 1, *head != NONE);
+            }
+        }
+        count
+    }
+}
