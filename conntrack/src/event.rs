@@ -1,5 +1,7 @@
 //! What is told of flows: which changes (`enum ip_conntrack_events`), and of what.
 
+use packet::Tick;
+
 use crate::snapshot::Snapshot;
 
 /// A flow was confirmed.
@@ -54,4 +56,8 @@ pub struct Event {
     pub events: u32,
     /// The flow.
     pub flow: Snapshot,
+    /// When it was told.
+    pub at: Tick,
+    /// The netlink port id of the program that brought it about; 0: none did.
+    pub cause: u32,
 }

@@ -17,6 +17,8 @@ pub(super) struct Teller {
     wanted: u32,
     waiting: Vec<Event>,
     lost: u64,
+    /// See [`Event::cause`].
+    cause: u32,
 }
 
 impl Shard {
@@ -53,8 +55,17 @@ impl Shard {
         if self.teller.waiting.len() >= ROOM {
             self.teller.lost += 1;
         } else if let Some(flow) = self.snapshot(slot, now) {
-            self.teller.waiting.push(Event { events, flow });
+            let cause = self.teller.cause;
+            self.teller.waiting.push(Event { events, flow, at: now, cause });
         }
+    }
+
+    /// Does something for the program with this netlink port id; what is told meanwhile says so.
+    pub fn on_behalf<T>(&mut self, cause: u32, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.teller.cause = cause;
+        let done = work(self);
+        self.teller.cause = 0;
+        done
     }
 
     /// Hands over the events that wait.

@@ -1,0 +1,94 @@
+//! Expectations: there are none until there are helpers, and this says so as a kernel does that has none.
+
+use std::sync::Arc;
+
+use nfnetlink::subsystem::unknown_command;
+use nfnetlink::{
+    Client, Dump, Errno, Events, Header, Message, NfGen, Reply, Result, Subsystem, Table, Writer,
+};
+
+use super::cta::{SUBSYSTEM_EXP, expect};
+use super::{Nothing, Shards, kind, tuple};
+
+/// The ctnetlink_exp subsystem.
+pub struct CtExpect {
+    shards: Arc<dyn Shards>,
+}
+
+impl CtExpect {
+    /// Answers for the workers of `shards`.
+    pub fn new(shards: Arc<dyn Shards>) -> Self {
+        Self { shards }
+    }
+}
+
+impl Subsystem for CtExpect {
+    fn id(&self) -> u8 {
+        SUBSYSTEM_EXP
+    }
+
+    fn request(
+        &mut self,
+        message: &Message<'_>,
+        _reply: &mut Reply<'_>,
+        _events: &mut Events,
+    ) -> Result<()> {
+        let [_, master, named, mask]: Table<'_, 4> = message.attrs().table();
+        let family = message.nfgen()?.family;
+        match message.command() {
+            expect::MSG_NEW => {
+                let (Some(master), Some(_), Some(_)) = (master, named, mask) else {
+                    return Err(Errno::EINVAL.into());
+                };
+                tuple::parse(&master, family)?;
+                Err(Errno::EOPNOTSUPP.into())
+            }
+            expect::MSG_GET => {
+                tuple::parse(&named.or(master).ok_or(Errno::EINVAL)?, family)?;
+                Err(Errno::ENOENT.into())
+            }
+            expect::MSG_DELETE => {
+                // Without a tuple: all of them.
+                let Some(named) = named else { return Ok(()) };
+                tuple::parse(&named, family)?;
+                Err(Errno::ENOENT.into())
+            }
+            expect::MSG_GET_STATS_CPU => Ok(()),
+            _ => Err(unknown_command()),
+        }
+    }
+
+    fn is_dump(&self, message: &Message<'_>) -> bool {
+        matches!(message.command(), expect::MSG_GET | expect::MSG_GET_STATS_CPU)
+    }
+
+    fn dump(&mut self, message: &Message<'_>, _client: Client) -> Result<Box<dyn Dump>> {
+        if message.command() == expect::MSG_GET_STATS_CPU {
+            return Ok(Box::new(PerWorker { workers: self.shards.count(), next: 0 }));
+        }
+        Ok(Box::new(Nothing))
+    }
+}
+
+/// What each worker counted of expectations: nothing.
+struct PerWorker {
+    workers: usize,
+    next: usize,
+}
+
+impl Dump for PerWorker {
+    fn next(&mut self, header: Header, _room: usize, out: &mut Writer) -> bool {
+        if self.next >= self.workers {
+            return false;
+        }
+        let header = Header { kind: kind(SUBSYSTEM_EXP, expect::MSG_GET_STATS_CPU), ..header };
+        let nfgen = NfGen { res_id: self.next as u16, ..NfGen::default() };
+        out.message(header, nfgen, |out| {
+            for counter in expect::STATS {
+                out.u32(counter, 0);
+            }
+        });
+        self.next += 1;
+        true
+    }
+}
