@@ -87,6 +87,10 @@ drop_reasons! {
     NeighbourQueueFull = "neighbour_queue_full", "Too many packets wait for the next hop's address.";
     NeighbourFailed = "neighbour_failed", "The next hop did not answer for its address.";
     NoPeer = "no_peer", "The port's pair is not there.";
+    // translation
+    NatFragment = "nat_fragment", "A fragment of SCTP needs another port, and the CRC is over fragments that are not here.";
+    NatRedirect = "nat_redirect", "An ICMP redirect speaks of a translated flow, whose addresses mean nothing to who gets it.";
+    NatTruncated = "nat_truncated", "An ICMP error quotes too little of a translated packet.";
     // rules
     RuleIngress = "rule_ingress", "A rule on the device that the frame came by dropped it.";
     RulePrerouting = "rule_prerouting", "A rule dropped the packet before it was routed.";
