@@ -17,8 +17,15 @@
 //! All runs on the worker that owns the shard.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod address;
+mod bind;
 mod error;
+mod range;
 mod rewrite;
+mod sources;
 
+pub use bind::{Bound, Exhausted, Pick, bind, is_done};
 pub use error::{is_error, rewrite_error};
+pub use range::{Flags, Manip, Range};
 pub use rewrite::{Sides, rewrite};
+pub use sources::Sources;
