@@ -94,16 +94,21 @@ fn metas(rng: &mut Rng, family: Fam, not: &str, hook: &str) -> String {
             format!("meta protocol {not}{}", rng.pick(&["ip", "ip6", "arp", "vlan"]))
         }
         18 if family == Fam::Inet => format!("meta nfproto {}", rng.pick(&["ipv4", "ipv6"])),
-        // A TAP's frames belong to the socket of who wrote them until the IP families take them.
-        19 if !family.link() && !hook.contains("ingress") => rng
-            .pick(&[
+        // A TAP's frames belong to the socket of who wrote them until the IP families take them: at ingress, and in what
+        // inet's ingress chains jump to.
+        19 if !family.link()
+            && !hook.contains("ingress")
+            && (family != Fam::Inet || !hook.is_empty()) =>
+        {
+            rng.pick(&[
                 "meta skuid 0",
                 "meta skgid != 0",
                 "meta cgroup 1",
                 "rtclassid 0",
                 "meta rtclassid != 0",
             ])
-            .to_owned(),
+            .to_owned()
+        }
         20 => format!("iifkind {not}{}", rng.pick(&["\"tun\"", "\"veth\""])),
         21 => format!("oifkind {not}\"tun\""),
         22 if hook.is_empty() => "meta secmark 0".to_owned(),

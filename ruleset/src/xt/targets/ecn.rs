@@ -30,7 +30,8 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
         {
             set_tos(cx, old & !3 | ect);
         }
-        let tcp = cx.transport.filter(|found| found.protocol == ip::TCP && !found.later);
+        // As on Linux, which does not ask whether the packet is a later fragment, what follows IPv4's header is TCP's.
+        let tcp = cx.transport.filter(|found| found.protocol == ip::TCP);
         if asked & (SET_ECE | SET_CWR) == 0 || tcp.is_none() {
             return Verdict::Continue;
         }

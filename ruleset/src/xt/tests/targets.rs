@@ -32,6 +32,12 @@ pub(super) fn on_packets() {
     changed("TTL", &[(0, &[1, 255])], 22, &[255]);
     changed("ECN", &[(0, &[1, 2])], 15, &[0xba]);
     changed("ECN", &[(0, &[0x10, 0, 1])], 47, &[0x42]);
+    let mut later = frame.clone();
+    later[20..26].copy_from_slice(&[0, 16, 64, 6, 0, 0]);
+    let sum = packet::checksum::of(&later[14..34]);
+    later[24..26].copy_from_slice(&sum.to_be_bytes());
+    let came = target("ECN", V4, &[(0, &[0x10, 0, 1])], &later);
+    assert_eq!(came.bytes[47], 0x42, "also in a later fragment, as on Linux");
     changed("TCPMSS", &[(0, &n(1000))], 56, &1000u16.to_be_bytes());
     changed("TCPMSS", &[(0, &n(2000))], 56, &1460u16.to_be_bytes());
     changed("TCPMSS", &[(0, &n(0xffff))], 56, &1360u16.to_be_bytes());
