@@ -7,17 +7,19 @@
 //!
 //! 1. the source as it is, if it is in range and free; else as what the same source was translated to before;
 //! 2. an address by hash, with the port as it is;
-//! 3. ports of the range, or of the class that the port is in, from a random one on: 128, then 64, 32, 16, 8 of them.
+//! 3. ports of the range, or of the class that the port is in, from a random one on: 128, then 64, 32, 16, 8 of them. The
+//!    last 32 of a round may be had from TCP flows that are over.
 //!
 //! Where there is more than one worker, tuples that are not mine come last. They are taken rather than none, and the caller
 //! is told.
 
 use conntrack::{Direction, Flow, Shard, Slot, Status};
-use packet::FlowKey;
 use packet::wire::ip;
+use packet::{FlowKey, Tick};
 
 use crate::address;
 use crate::range::{Flags, Manip, Range};
+use crate::reuse;
 use crate::sources::Sources;
 
 /// Tuples that are looked up in the first round of a search (`NF_NAT_MAX_ATTEMPTS`); each round has half as many.
@@ -42,6 +44,11 @@ pub trait Pick {
     fn nearest(&self, reply: &FlowKey, manip: Manip, port: u16) -> u16 {
         let _ = (reply, manip);
         port
+    }
+
+    /// The time, where flows that are over may be ended for their ports.
+    fn now(&self) -> Option<Tick> {
+        None
     }
 
     /// The worker's memory of sources, if it has one.
@@ -147,7 +154,7 @@ fn with_port(mut reply: FlowKey, manip: Manip, port: u16) -> FlowKey {
 
 /// One decision.
 struct Choice<'a> {
-    shard: &'a Shard,
+    shard: &'a mut Shard,
     slot: Slot,
     manip: Manip,
     range: &'a Range,
@@ -282,6 +289,7 @@ impl Choice<'_> {
     ) -> Result<FlowKey, Nothing> {
         let mut nothing = Nothing { last: *reply, aliens: false };
         let mut attempts = size.min(ATTEMPTS);
+        let hard = self.pick.now().filter(|_| reuse::may_take(self.shard, self.slot));
         loop {
             let mut left = attempts;
             for _ in 0..size.min(attempts * STEPS) {
@@ -299,7 +307,13 @@ impl Choice<'_> {
                     continue;
                 }
                 nothing.last = candidate;
-                if self.is_free(&candidate) {
+                let free = match hard {
+                    Some(now) if left <= reuse::HARDER => {
+                        reuse::take(self.shard, self.slot, &candidate, now)
+                    }
+                    _ => self.is_free(&candidate),
+                };
+                if free {
                     return Ok(candidate);
                 }
                 left -= 1;

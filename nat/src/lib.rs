@@ -21,6 +21,7 @@ mod address;
 mod bind;
 mod error;
 mod range;
+mod reuse;
 mod rewrite;
 mod sources;
 

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 
 use common::*;
 use conntrack::Direction::{Original, Reply};
-use conntrack::{Shard, Status};
+use conntrack::proto::tcp::{State, Tcp};
+use conntrack::{Shard, Slot, Status};
 use nat::{Bound, Exhausted, Flags, Manip, Pick, Range, Sources, bind, is_done};
 use packet::toeplitz::{Input, Inverse};
-use packet::{FlowKey, SymmetricToeplitz};
+use packet::{FlowKey, SymmetricToeplitz, Tick};
 use proptest::prelude::*;
 
 /// Numbers that come in order, for whom the test says.
@@ -45,6 +46,10 @@ impl Pick for Worker {
     fn nearest(&self, reply: &FlowKey, _: Manip, port: u16) -> u16 {
         let hash = self.toeplitz.hash(reply, Input::Ports);
         self.inverse.port(port, hash, hash - hash % 128 % self.workers)
+    }
+
+    fn now(&self) -> Option<Tick> {
+        Some(NOW)
     }
 
     fn sources(&mut self) -> Option<&mut Sources> {
@@ -412,6 +417,55 @@ fn exhaustion_is_bounded_and_found() {
         failed += u32::from(flow(&mut shard, &mut worker, came, &rules).is_err());
     }
     assert!((488..2000).contains(&failed), "{failed}");
+}
+
+/// A flow of this source to one server by one port, its SYN seen: whether it could be bound.
+fn connect(shard: &mut Shard, worker: &mut Worker, host: u8, end: u32) -> Option<Slot> {
+    let came = key(&format!("tcp 10.0.0.{host}:1000 > 192.0.2.1:80"));
+    let slot = shard.create(came, inverse(&came), NOW).unwrap();
+    set(shard, slot, State::SynSent, end);
+    let bound = bind(shard, slot, Manip::Source, &rule("snat 203.0.113.1 :5000")[0].1, worker);
+    if bound.is_err() {
+        shard.discard(slot);
+        return None;
+    }
+    shard.confirm(slot, NOW).unwrap();
+    Some(slot)
+}
+
+fn set(shard: &mut Shard, slot: Slot, state: State, end: u32) {
+    let mut tcp = Tcp { state: state as u8, ..Tcp::default() };
+    tcp.peers[0].end = end;
+    *shard.proto_mut(slot).unwrap() = zerocopy::transmute!(tcp);
+}
+
+#[test]
+fn a_connection_that_is_over_gives_its_port() {
+    let run = |state: State, end: u32, new_end: u32, status: u32| {
+        let mut shard = shard();
+        let mut worker = Worker::new(1);
+        let old = connect(&mut shard, &mut worker, 1, end).unwrap();
+        set(&mut shard, old, state, end);
+        shard.set_status(old, status);
+        let new = connect(&mut shard, &mut worker, 2, new_end);
+        assert_eq!(shard.stats().count, 1);
+        new.is_some()
+    };
+    // Linux asks for a state of TIME_WAIT or a higher number.
+    for (state, over) in [
+        (State::SynSent, false),
+        (State::Established, false),
+        (State::LastAck, false),
+        (State::TimeWait, true),
+        (State::Close, true),
+        (State::SynSent2, true),
+    ] {
+        assert_eq!(run(state, 100, 101, 0), over, "{state:?}");
+    }
+    assert!(!run(State::TimeWait, 100, 100, 0), "the sequence number is not beyond");
+    assert!(!run(State::TimeWait, 100, 99, 0));
+    assert!(run(State::TimeWait, u32::MAX, 5, 0), "it goes round");
+    assert!(!run(State::TimeWait, 100, 101, Status::FIXED_TIMEOUT));
 }
 
 /// What two or more workers have: the first one's flows.
