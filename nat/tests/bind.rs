@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use common::*;
 use conntrack::Direction::{Original, Reply};
@@ -55,81 +54,6 @@ impl Pick for Worker {
     fn sources(&mut self) -> Option<&mut Sources> {
         Some(&mut self.sources)
     }
-}
-
-/// `10.0.0.1:80`, `[fd00::1]:80`
-fn end(text: &str) -> ([u8; 16], [u8; 2]) {
-    let (address, port) = text.rsplit_once(':').unwrap();
-    (wide(address), port.parse::<u16>().unwrap().to_be_bytes())
-}
-
-fn wide(address: &str) -> [u8; 16] {
-    match address.trim_matches(['[', ']']).parse().unwrap() {
-        IpAddr::V4(address) => {
-            let mut wide = [0; 16];
-            wide[..4].copy_from_slice(&address.octets());
-            wide
-        }
-        IpAddr::V6(address) => address.octets(),
-    }
-}
-
-/// `tcp 10.0.0.1:1000 > 192.0.2.1:80`; of ICMP the first port is the identifier, the second type and code.
-fn key(text: &str) -> FlowKey {
-    let words: Vec<_> = text.split_whitespace().collect();
-    let [protocol, src, ">", dst] = words[..] else { panic!("{text}") };
-    let family = if src.starts_with('[') { 6 } else { 4 };
-    let protocol = match (protocol, family) {
-        ("tcp", _) => 6,
-        ("udp", _) => 17,
-        ("sctp", _) => 132,
-        ("lite", _) => 136,
-        ("gre", _) => 47,
-        ("icmp", 4) => 1,
-        ("icmp", _) => 58,
-        (number, _) => number.parse().unwrap(),
-    };
-    let ((src, sport), (dst, dport)) = (end(src), end(dst));
-    FlowKey { src, dst, sport, dport, protocol, family, zone: [0; 2] }
-}
-
-/// `snat 10.0.0.1-10.0.0.9 :1000-1999 random`, `dnat`, `null` and so on.
-fn rule(text: &str) -> Vec<(Manip, Range)> {
-    let both = |from: &str, parse: &dyn Fn(&str) -> [u8; 16]| {
-        let (min, max) = from.split_once('-').unwrap_or((from, from));
-        (parse(min), parse(max))
-    };
-    let mut rules: Vec<(Manip, Range)> = vec![];
-    for word in text.split_whitespace() {
-        let manip = match word {
-            "snat" => Some(Manip::Source),
-            "dnat" => Some(Manip::Destination),
-            _ => None,
-        };
-        if let Some(manip) = manip {
-            rules.push((manip, Range::default()));
-            continue;
-        }
-        let (_, range) = rules.last_mut().unwrap();
-        match word {
-            "random" => range.flags.0 |= Flags::RANDOM,
-            "fully" => range.flags.0 |= Flags::RANDOM_FULLY,
-            "persistent" => range.flags.0 |= Flags::PERSISTENT,
-            "netmap" => range.flags.0 |= Flags::NETMAP,
-            _ => match (word.strip_prefix(':'), word.strip_prefix("base")) {
-                (Some(ports), _) => {
-                    let (min, max) = ports.split_once('-').unwrap_or((ports, ports));
-                    range.ports = Some((min.parse().unwrap(), max.parse().unwrap()));
-                }
-                (_, Some(base)) => {
-                    range.base = base.parse().unwrap();
-                    range.flags.0 |= Flags::OFFSET;
-                }
-                _ => range.addrs = Some(both(word, &wide)),
-            },
-        }
-    }
-    rules
 }
 
 /// A flow through both places where NAT is decided: what its packets leave with.
