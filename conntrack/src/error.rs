@@ -106,10 +106,11 @@ impl<F: Frame> View<'_, F> {
                 key.sport = if has_id { [i0, i1] } else { [0; 2] };
                 key.dport = [kind, code];
             }
+            // What is cut off before it names a call is plain GRE.
             (ip::GRE, _) => {
-                let [_, version, p0, p1] = self.get(at)?;
-                if u16::from(version) & gre::VERSION_MASK == 1 {
-                    let [_, _, _, _, _, _, call @ ..] = self.get::<8>(at)?;
+                if let Some([_, version, p0, p1, _, _, call @ ..]) = self.get::<8>(at)
+                    && u16::from(version) & gre::VERSION_MASK == 1
+                {
                     if u16::from_be_bytes([p0, p1]) != gre::PPP {
                         return None;
                     }

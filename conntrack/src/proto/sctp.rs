@@ -23,7 +23,8 @@ pub struct Sctp {
     last_direction: u8,
     /// Whether a heartbeat had another tag, and its answer was not seen.
     tag_failed: u8,
-    unused: [u8; 1],
+    /// Bits by direction: its INIT was seen, and no handshake ended since.
+    asked: u8,
     unused_words: [u32; 11],
 }
 
@@ -122,7 +123,8 @@ const IV: u8 = INVALID;
 #[rustfmt::skip]
 static TABLE: [(u8, [u8; 9], [u8; 9]); 11] = [
     //                         N   CL  CW  CE  ES  SS  SR  SA  HS    N   CL  CW  CE  ES  SS  SR  SA  HS
-    // In a shutdown it is a new association; back it would be one that the other side begins, which we take no notice of.
+    // In a shutdown it is a new association; back it would be one that the other side begins, which we take no notice of. Both
+    // may begin at once: cookies then go either way.
     (chunk::INIT,             [CL, CL, CW, CE, ES, CL, CL, SA, CW], [IV, CL, CW, CE, ES, SS, SR, SA, IV]),
     (chunk::INIT_ACK,         [CL, CL, CW, CE, ES, SS, SR, SA, CL], [IV, CW, CW, CE, ES, SS, SR, SA, IV]),
     (chunk::ABORT,            [CL, CL, CL, CL, CL, CL, CL, CL, CL], [IV, CL, CL, CL, CL, CL, CL, CL, IV]),
@@ -131,8 +133,8 @@ static TABLE: [(u8, [u8; 9], [u8; 9]); 11] = [
     (chunk::SHUTDOWN_ACK,     [SA, CL, CW, CE, ES, SA, SA, SA, SA], [IV, CL, CW, CE, ES, SA, SA, SA, IV]),
     // Back it may say that the cookie is stale.
     (chunk::ERROR,            [CL, CL, CW, CE, ES, SS, SR, SA, CL], [IV, CL, CW, CL, ES, SS, SR, SA, IV]),
-    (chunk::COOKIE_ECHO,      [CL, CL, CE, CE, ES, SS, SR, SA, CL], [IV, CL, CW, CE, ES, SS, SR, SA, IV]),
-    (chunk::COOKIE_ACK,       [CL, CL, CW, CE, ES, SS, SR, SA, CL], [IV, CL, CW, ES, ES, SS, SR, SA, IV]),
+    (chunk::COOKIE_ECHO,      [CL, CL, CE, CE, ES, SS, SR, SA, CL], [IV, CL, CE, CE, ES, SS, SR, SA, IV]),
+    (chunk::COOKIE_ACK,       [CL, CL, CW, ES, ES, SS, SR, SA, CL], [IV, CL, CW, ES, ES, SS, SR, SA, IV]),
     (chunk::SHUTDOWN_COMPLETE,[CL, CL, CW, CE, ES, SS, SR, CL, CL], [IV, CL, CW, CE, ES, SS, SR, CL, IV]),
     (chunk::HEARTBEAT,        [HS, CL, CW, CE, ES, SS, SR, SA, HS], [IV, CL, CW, CE, ES, SS, SR, SA, HS]),
     // The path works both ways.
@@ -275,9 +277,12 @@ pub fn packet<F: Frame>(
         }
         if matches!(chunk.kind, chunk::INIT | chunk::INIT_ACK) {
             let Some(initiate) = initiate_tag(frame, chunk, end) else { return Outcome::Invalid };
-            *pair(&mut sctp.tags, direction).1 = initiate;
+            if !agree(sctp, chunk.kind, initiate, direction) {
+                return Outcome::Invalid;
+            }
             // An INIT that comes again does not keep the flow: a port in use again would keep it for ever.
-            still |= new == CL && old == CL && !context.begins();
+            let again = new == CL && old == CL && !context.begins();
+            still |= again && chunk.kind == chunk::INIT;
         }
         sctp.state = new;
         changed |= old != new;
@@ -303,10 +308,34 @@ fn begin<F: Frame>(sctp: &mut Sctp, chunks: Chunks<'_, F>, tag: u32) -> bool {
                 _ => return false,
             },
             chunk::HEARTBEAT => *original = tag,
-            // Its answer carries the same tag.
-            _ => *reply = tag,
+            // Out of the blue: its answer carries the same tag.
+            chunk::SHUTDOWN_ACK => *reply = tag,
+            _ => {}
         }
     }
+    true
+}
+
+/// An INIT or its acknowledgement says which tag the other side is to use. False for an acknowledgement that comes late: the
+/// other tag is in use (RFC 9260, 5.2).
+fn agree(sctp: &mut Sctp, kind: u8, initiate: u32, direction: Direction) -> bool {
+    let own = 1 << direction as u8;
+    let other = 1 << direction.other() as u8;
+    let known = pair(&mut sctp.tags, direction).1;
+    if kind == chunk::INIT {
+        // One that comes again, or late, asks for nothing new.
+        if sctp.state == State::None as u8 || *known != initiate {
+            // With both asking already, this is a third handshake.
+            let rest = if sctp.asked == own | other { 0 } else { sctp.asked };
+            sctp.asked = rest | own;
+        }
+    } else if *known != initiate {
+        let unasked = sctp.asked & other == 0 && *known != 0;
+        if unasked || sctp.asked == own | other {
+            return false;
+        }
+    }
+    *known = initiate;
     true
 }
 
@@ -341,6 +370,10 @@ fn check_tag(
             tag == if chunk.flags & chunk::REFLECTED == 0 { *own } else { *other }
         }
         chunk::COOKIE_ECHO => tag == *own,
+        chunk::COOKIE_ACK => {
+            sctp.asked = 0;
+            true
+        }
         chunk::HEARTBEAT | chunk::HEARTBEAT_ACK if *own == 0 => {
             *own = tag;
             true

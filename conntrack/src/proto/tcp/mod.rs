@@ -310,7 +310,8 @@ fn reset(tcp: &mut Tcp, segment: &Segment<'_>, context: &Context<'_>) -> Turn {
         // The other side may challenge it.
         new = old;
     }
-    let stray = (context.answered() && last(Kind::Syn))
+    let turned = tcp.last_direction != direction as u8;
+    let stray = (context.answered() && last(Kind::Syn) && turned)
         || (!context.status.has(Status::ASSURED) && last(Kind::Ack));
     // It answers the SYN or the acknowledgement that was ignored; it may acknowledge what we have not seen.
     if stray && segment.ack == tcp.last_end {
