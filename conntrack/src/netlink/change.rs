@@ -3,9 +3,9 @@
 use nfnetlink::{Attr, Errno, Result, Table};
 use packet::Tick;
 
-use super::Top;
 use super::cta::top;
 use super::state::{State, Update};
+use super::{Top, text};
 use crate::event;
 use crate::flow::{Slot, Status};
 use crate::shard::Shard;
@@ -24,6 +24,9 @@ const FIXED_BITS: u32 = Status::SRC_NAT_DONE
     | Status::NAT_CLASH
     | Status::OFFLOAD
     | Status::HW_OFFLOAD;
+
+/// Bytes of a helper's name without its NUL (`NF_CT_HELPER_NAME_LEN`).
+const HELPER_NAME: usize = 15;
 
 /// What the kernel tells of a flow that a message has changed, whatever it was.
 const TOLD: u32 = event::REPLY
@@ -179,7 +182,7 @@ impl Change {
 fn names_helper(attr: &Attr<'_>) -> Result<bool> {
     let [_, name]: Table<'_, 2> = attr.table();
     let name = name.ok_or(Errno::EINVAL)?;
-    Ok(!name.str(15)?.is_empty())
+    Ok(!text(&name, HELPER_NAME)?.is_empty())
 }
 
 fn parse_labels(attr: &Attr<'_>, mask: Option<Attr<'_>>) -> Result<Labels> {

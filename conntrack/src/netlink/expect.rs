@@ -7,7 +7,7 @@ use nfnetlink::{
     Client, Dump, Errno, Events, Header, Message, NfGen, Reply, Result, Subsystem, Table, Writer,
 };
 
-use super::cta::{SUBSYSTEM_EXP, expect};
+use super::cta::{SUBSYSTEM, SUBSYSTEM_EXP, expect};
 use super::{Nothing, Shards, kind, tuple};
 
 /// The ctnetlink_exp subsystem.
@@ -81,7 +81,8 @@ impl Dump for PerWorker {
         if self.next >= self.workers {
             return false;
         }
-        let header = Header { kind: kind(SUBSYSTEM_EXP, expect::MSG_GET_STATS_CPU), ..header };
+        // The kernel gives these ctnetlink's own number.
+        let header = Header { kind: kind(SUBSYSTEM, expect::MSG_GET_STATS_CPU), ..header };
         let nfgen = NfGen { res_id: self.next as u16, ..NfGen::default() };
         out.message(header, nfgen, |out| {
             for counter in expect::STATS {

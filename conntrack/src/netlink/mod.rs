@@ -91,6 +91,19 @@ const fn kind(subsystem: u8, command: u8) -> u16 {
     (subsystem as u16) << 8 | command as u16
 }
 
+/// A string of at most `most` bytes that ends with a NUL (`NLA_NUL_STRING`).
+///
+/// # Errors
+///
+/// `EINVAL` where there is no NUL soon enough, or no UTF-8; `ERANGE` where something stands behind it.
+fn text<'a>(attr: &Attr<'a>, most: usize) -> Result<&'a str> {
+    let bytes = attr.data.get(..attr.data.len().min(most + 1)).unwrap_or_default();
+    if !bytes.contains(&0) {
+        return Err(attr.error(Errno::EINVAL));
+    }
+    attr.str(most)
+}
+
 /// The attributes of a message, checked as the kernel's policy does.
 struct Top<'a>(Table<'a, { top::COUNT }>);
 

@@ -21,7 +21,7 @@ use packet::wire::ip;
 use parking_lot::{Mutex, RwLock};
 
 use super::cta::{SUBSYSTEM_TIMEOUT, timeout};
-use super::{Shards, ask, kind};
+use super::{Shards, ask, kind, text};
 use crate::settings::Settings;
 
 /// Bytes of a name without its NUL (`CTNL_TIMEOUT_NAME_MAX`).
@@ -181,7 +181,7 @@ impl<'a> Named<'a> {
     fn parse(message: &Message<'a>) -> Result<Self> {
         let [_, name, family, protocol, data]: Table<'a, 5> = message.attrs().table();
         Ok(Self {
-            name: name.map(|name| name.str(NAME)).transpose()?,
+            name: name.map(|name| text(&name, NAME)).transpose()?,
             family: family.map(|family| family.u16()).transpose()?,
             protocol: protocol.map(|protocol| protocol.u8()).transpose()?,
             data,

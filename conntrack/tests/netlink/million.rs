@@ -1,0 +1,61 @@
+//! A million flows: dumps stream, in little memory, and no job keeps a worker for long.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use packet::FlowKey;
+
+use crate::rig::{On, Rig};
+
+const FLOWS: u32 = 1_000_000;
+
+/// Resident kilobytes of this process.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_million_flows_are_counted_listed_and_flushed() {
+    let Some(rig) = Rig::new(FLOWS) else { return };
+    for n in 0..FLOWS {
+        let [a, b, c, d] = n.to_be_bytes();
+        let mut key = FlowKey { protocol: 6, family: 4, ..FlowKey::default() };
+        key.src[..4].copy_from_slice(&[10 + a, b, c, d]);
+        key.dst[..4].copy_from_slice(&[192, 0, 2, 1]);
+        (key.sport, key.dport) = ([c, d], [0, 80]);
+        let back =
+            FlowKey { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport, ..key };
+        rig.workers.with(n as usize % 2, |shard, now| {
+            let slot = shard.create(key, back, now).unwrap();
+            shard.set_timeout(slot, 100_000, now);
+            shard.set_mark(slot, n % 1000);
+            shard.confirm(slot, now).unwrap();
+        });
+    }
+    assert_eq!(rig.conntrack(On::Ours, "-C").out, "1000000\n");
+
+    let (before, start) = (resident(), Instant::now());
+    let counted = rig.shell(On::Ours, "conntrack -L 2>/dev/null | wc -l", "");
+    let (took, grown) = (start.elapsed(), resident().saturating_sub(before));
+    assert_eq!(counted.out.trim(), "1000000");
+    let jobs = rig.workers.jobs.load(Ordering::Relaxed);
+    let [longest, all] =
+        [&rig.workers.longest, &rig.workers.spent].map(|n| n.load(Ordering::Relaxed));
+    let (longest, mean) = (longest / 1000, all / 1000 / jobs as u64);
+    println!(
+        "conntrack -L of 1,000,000: {took:.2?}, {jobs} jobs of {mean} µs, the longest {longest}, {grown} KiB more resident"
+    );
+    assert!(grown < 16 * 1024, "a dump took {grown} KiB");
+
+    let start = Instant::now();
+    let marked = rig.shell(On::Ours, "conntrack -L -m 7 2>/dev/null | wc -l", "");
+    println!("conntrack -L -m 7 (1,000 of them): {:.2?}", start.elapsed());
+    assert_eq!(marked.out.trim(), "1000");
+
+    let start = Instant::now();
+    assert_eq!(rig.conntrack(On::Ours, "-F").code, 0);
+    println!("conntrack -F: {:.2?}", start.elapsed());
+    assert_eq!(rig.conntrack(On::Ours, "-C").out, "0\n");
+}
