@@ -15,6 +15,8 @@ pub const IPV4: u8 = 2;
 pub const INET: u8 = 1;
 /// `NF_INET_FORWARD`.
 pub const FORWARD: u32 = 2;
+/// `NF_INET_POST_ROUTING`.
+pub const POSTROUTING: u32 = 4;
 
 /// A batch that is being written.
 pub struct Batch {
@@ -60,15 +62,24 @@ impl Batch {
 
     /// Makes a chain, in this hook where it is a base chain.
     pub fn chain(&mut self, name: &str, hook: Option<u32>) {
+        self.make_chain(name, hook.map(|hook| ("filter", hook, 0)));
+    }
+
+    /// Makes a base chain of type nat.
+    pub fn nat_chain(&mut self, name: &str, hook: u32, priority: u32) {
+        self.make_chain(name, Some(("nat", hook, priority)));
+    }
+
+    fn make_chain(&mut self, name: &str, base: Option<(&str, u32, u32)>) {
         self.message(msg::NEWCHAIN, NLM_F_CREATE, |out| {
             out.str(1, "bench");
             out.str(3, name);
-            if let Some(hook) = hook {
+            if let Some((kind, hook, priority)) = base {
                 out.nest(4, |out| {
                     out.u32(1, hook);
-                    out.u32(2, 0);
+                    out.u32(2, priority);
                 });
-                out.str(7, "filter");
+                out.str(7, kind);
             }
         });
     }

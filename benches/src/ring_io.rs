@@ -16,6 +16,10 @@ use crate::images::Images;
 pub struct RingIo {
     /// Received next, last first.
     ready: Vec<VecFrame>,
+    /// Received next from the second port, in this order: answers.
+    answers: Vec<VecFrame>,
+    /// What is sent is answered.
+    pub answer: bool,
     /// At rest, longest first.
     done: Vec<VecFrame>,
     pool: VecPool,
@@ -39,6 +43,8 @@ impl RingIo {
             .context("the pool is too small")?;
         Ok(Self {
             ready: Vec::with_capacity(frames),
+            answers: Vec::with_capacity(frames),
+            answer: false,
             done,
             pool,
             at: 0,
@@ -71,7 +77,7 @@ impl RingIo {
 
     /// How many wait to be received.
     pub fn waiting(&self) -> usize {
-        self.ready.len()
+        self.ready.len() + if self.answer { 0 } else { self.answers.len() }
     }
 }
 
@@ -85,6 +91,22 @@ fn reset(frame: &mut VecFrame, head: &[u8], len: usize) {
     }
 }
 
+/// The same packet the other way round, to the second port. No checksum changes by that.
+fn turned_round(mut frame: VecFrame) -> VecFrame {
+    let v6 = frame.read::<2>(12) == Some([0x86, 0xdd]);
+    let (at, len) = if v6 { (22, 16) } else { (26, 4) };
+    let bytes = frame.head_mut();
+    let swap = |bytes: &mut [u8], at: usize, len: usize| {
+        if let Some(both) = bytes.get_mut(at..at + 2 * len) {
+            both.rotate_left(len);
+        }
+    };
+    swap(bytes, 0, 6);
+    swap(bytes, at, len);
+    swap(bytes, at + 2 * len, 2);
+    frame
+}
+
 impl PacketIo for RingIo {
     type Frame = VecFrame;
     type Pool = VecPool;
@@ -92,7 +114,12 @@ impl PacketIo for RingIo {
     #[inline]
     fn rx(&mut self, port: PortIndex, into: &mut Burst<VecFrame>) -> usize {
         if port.0 != 0 {
-            return 0;
+            let n = into.remaining_capacity().min(self.answers.len());
+            if self.answer || n == 0 {
+                return 0;
+            }
+            into.extend(self.answers.drain(..n));
+            return n;
         }
         let n = into.remaining_capacity().min(self.ready.len());
         into.extend(self.ready.drain(self.ready.len() - n..).rev());
@@ -103,6 +130,10 @@ impl PacketIo for RingIo {
     fn tx(&mut self, _port: PortIndex, burst: &mut Burst<VecFrame>) -> usize {
         let n = burst.len();
         self.sent += n as u64;
+        if self.answer {
+            self.answers.extend(burst.drain(..).map(turned_round));
+            return n;
+        }
         self.done.extend(burst.drain(..));
         n
     }

@@ -2,16 +2,20 @@
 //!
 //! To add one: a file in `scenario/` with a function from [`Options`] to [`Setup`], and a line in [`Name`] and [`build`].
 
+mod flows;
 mod route;
 mod rules;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use dataplane::rib::Rib;
+use nfnetlink::server::Engine;
+use ruleset::nft::{Host, NfTables};
 use ruleset::program::Program;
 
+use crate::batch::{Batch, send};
 use crate::{images::Images, node, pcap, random::Random};
 
 /// The scenarios that there are.
@@ -21,6 +25,14 @@ pub enum Name {
     Route,
     /// The same with rules in the forward hook.
     Rules,
+    /// The same through a stateful ruleset, of flows that are established.
+    Stateful,
+    /// The same with their source translated.
+    Nat,
+    /// Each packet begins a flow, and old flows expire.
+    NewFlows,
+    /// The same with their source translated.
+    NewNat,
 }
 
 /// What every scenario can be asked.
@@ -77,6 +89,12 @@ pub struct Setup {
     pub images: Images,
     /// Of a thousand packets, how many at least must leave; else the bench measures something else than it says.
     pub leaving: u64,
+    /// The worker tracks connections, so many at most; 0 for none.
+    pub tracked: u32,
+    /// Before the clock runs each packet is answered, so that its flow is established.
+    pub answered: bool,
+    /// Time goes on by so many seconds with each run, for flows to expire.
+    pub pace: u64,
 }
 
 /// Makes a scenario.
@@ -85,6 +103,10 @@ pub fn build(name: Name, options: &Options) -> Result<Setup> {
     let mut setup = match name {
         Name::Route => route::build(options, &mut random)?,
         Name::Rules => rules::build(options, &mut random)?,
+        Name::Stateful => flows::build(options, flows::Kind::ESTABLISHED, &mut random)?,
+        Name::Nat => flows::build(options, flows::Kind::ESTABLISHED.translated(), &mut random)?,
+        Name::NewFlows => flows::build(options, flows::Kind::NEW, &mut random)?,
+        Name::NewNat => flows::build(options, flows::Kind::NEW.translated(), &mut random)?,
     };
     if let Size::Pcap(file) = &options.size {
         setup.images = capture(file)?;
@@ -109,4 +131,27 @@ fn capture(file: &std::path::Path) -> Result<Images> {
     }
     anyhow::ensure!(!images.is_empty(), "{} has no packets", file.display());
     Ok(images)
+}
+
+/// The program of a batch.
+fn compile(batch: Batch) -> Result<Arc<Program>> {
+    let published = Arc::new(Mutex::new(Arc::default()));
+    let publish = {
+        let published = published.clone();
+        move |program| {
+            if let Ok(mut place) = published.lock() {
+                *place = program;
+            }
+        }
+    };
+    let mut engine = Engine::new(1 << 20, 1, Arc::default());
+    engine.register(Box::new(NfTables::new(Host {
+        workers: 1,
+        now: Box::new(|| 0),
+        publish: Box::new(publish),
+    })));
+    let client = engine.connect(0, std::process::id(), true);
+    send(&mut engine, client, &batch.end())?;
+    let program = published.lock().map_err(|_| anyhow!("nobody panics in there"))?;
+    Ok(program.clone())
 }

@@ -15,7 +15,9 @@ use packet::PortIndex;
 use ruleset::ids::WorkerId;
 use ruleset::program::Program;
 
+use crate::flows::Recipes;
 use crate::notes::Note;
+use crate::owners::Peers;
 use crate::rib::IfIndex;
 use crate::stats::WorkerStats;
 use crate::tables::Tables;
@@ -38,6 +40,19 @@ pub enum ToWorker {
     Program(Arc<Program>, Arrival),
     /// Send at most this many ICMP errors per second.
     IcmpRate(u32),
+    /// Do this to your flows. What it holds and has found it hands on itself; it is bounded, since packets wait meanwhile.
+    Flows(FlowJob),
+    /// Remember what rules say of flows, or ask them for each packet.
+    Cache(bool),
+}
+
+/// What the control side wants done to, or to know of, a worker's flows.
+pub struct FlowJob(pub conntrack::netlink::Job);
+
+impl std::fmt::Debug for FlowJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FlowJob")
+    }
 }
 
 /// What a worker tells the control side.
@@ -52,8 +67,8 @@ pub enum FromWorker {
     },
     /// Tables that the worker used until now. The control side drops them, so that no worker ever frees a large table.
     Retired(Arc<Tables>),
-    /// Rules that it ran until now, likewise.
-    RetiredProgram(Arc<Program>),
+    /// Rules that it ran until now, and what it remembered of flows under them, likewise.
+    RetiredProgram(Option<Arc<Program>>, Recipes),
 }
 
 /// Who waits until all workers have taken something up, and how many have not yet.
@@ -126,6 +141,8 @@ pub struct WorkerLink<F> {
     pub to_twin: FrameQueue<F>,
     /// Frames that the kernel sent. The twin thread pushes, the worker pops.
     pub from_twin: FrameQueue<F>,
+    /// The other workers.
+    pub peers: Peers<F>,
     /// What rules have to tell of packets.
     pub notes: Sender<Note>,
     /// The time of day.
@@ -154,7 +171,7 @@ pub struct WorkerHandle<F> {
     pub stats: Arc<WorkerStats>,
 }
 
-/// Makes the two ends for one worker over `ports` ports.
+/// Makes the two ends for one worker over `ports` ports. It has no peers before [`WorkerLink::peers`] is set.
 pub fn link<F>(
     worker: WorkerId,
     ports: usize,
@@ -174,6 +191,7 @@ pub fn link<F>(
             up: up_tx,
             to_twin: to_twin.clone(),
             from_twin: from_twin.clone(),
+            peers: Peers::alone(worker),
             notes: notes_tx,
             wall: wall.clone(),
             twin,

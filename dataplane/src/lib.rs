@@ -5,11 +5,13 @@
 
 pub mod control;
 pub mod fib;
+pub mod flows;
 pub mod fragment;
 mod hooks;
 pub mod icmp;
 pub mod neigh;
 pub mod notes;
+pub mod owners;
 pub mod pipeline;
 pub mod rewrite;
 pub mod rib;

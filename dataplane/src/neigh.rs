@@ -87,6 +87,7 @@ impl<F> Waiting<F> {
     }
 
     /// Keeps a packet for `key`; gives it back when too many wait.
+    #[expect(clippy::result_large_err, reason = "it is moved once, and no memory is to be taken")]
     pub fn push(&mut self, key: Key, waiter: Waiter<F>, now: Tick) -> Result<(), Waiter<F>> {
         if self.entries.len() >= NEIGHBOURS && !self.entries.contains_key(&key) {
             return Err(waiter);

@@ -4,17 +4,18 @@
 //! destinations up together; pass two decides, rewrites and queues for transmission, packet by packet. Nothing here
 //! allocates, logs, locks or makes a system call.
 //!
-//! Where rules are hooked in, packets pass them here as they do in Linux (docs/rules.md): ingress and prerouting in pass one,
-//! input, or forward and postrouting, in pass two, egress in `Local::emit`. Where none are, that costs a look at a flag.
+//! Where rules are hooked in, packets pass them here as they do in Linux (docs/rules.md): ingress in pass one, the rest in pass
+//! two, egress in `Local::emit`. Where none are, that costs a look at a flag. Where connections are tracked, pass one looks
+//! the packets' flows up, and what rules said of a flow before is replayed (`flows`) instead of asking them again.
 
 use std::net::IpAddr;
 
-use arrayvec::ArrayVec;
 use packet::{BURST, Burst, DropReason, Frame, L2Kind, L3, Layers, PacketIo, PortIndex, layers};
 use ruleset::packet::Meta;
 use ruleset::program::Program;
 
 use crate::fib::NO_ROUTE;
+use crate::flows::{self, Ct};
 use crate::hooks;
 use crate::neigh::Waiter;
 use crate::tables::{
@@ -59,6 +60,8 @@ pub struct Packet {
     pub hopped: bool,
     /// Marks and what else rules give it.
     pub meta: Meta,
+    /// Its flow.
+    pub ct: Ct,
 }
 
 impl Packet {
@@ -71,6 +74,7 @@ impl Packet {
             origin: Origin::Received,
             hopped: false,
             meta: Meta::NONE,
+            ct: Ct::Unknown,
         }
     }
 
@@ -95,7 +99,7 @@ impl Packet {
 
 /// An address of a [`packet::FlowKey`].
 #[inline(always)]
-fn address(bytes: &[u8; 16], family: L3) -> IpAddr {
+pub(crate) fn address(bytes: &[u8; 16], family: L3) -> IpAddr {
     match (family, bytes) {
         (L3::Ipv4, [a, b, c, d, ..]) => IpAddr::from([*a, *b, *c, *d]),
         _ => IpAddr::from(*bytes),
@@ -107,11 +111,21 @@ fn address(bytes: &[u8; 16], family: L3) -> IpAddr {
 pub(crate) enum Step {
     /// It needs a route.
     Route,
+    /// It may meet rules, and needs a route then.
+    Rules,
+    /// The rules spoke of its flow before.
+    Replay,
     /// It is for the kernel.
     Twin,
     /// It ends here.
     Drop(DropReason),
 }
+
+/// What is known of a frame before pass one: all zeros, so that a burst of these costs no more than clearing memory.
+const BLANK: (Step, Packet) = (Step::Drop(DropReason::EthTruncated), Packet::empty(PortIndex(0)));
+
+/// What pass one leaves for pass two.
+pub(crate) type Steps = [(Step, Packet); BURST];
 
 /// What pass two says of a packet. [`decide`] touches nothing, so that it can be read, and tested, by itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -166,7 +180,7 @@ pub fn run<Io: PacketIo>(
 
     // Pass one: parse and admit all, then look all destinations up at once, so that their cache misses overlap. What the
     // parse finds is written once, to where pass two reads it.
-    let mut steps = ArrayVec::<(Step, Packet), BURST>::new();
+    let mut steps = const { [BLANK; BURST] };
     let (mut wanted4, mut wanted6) = ([[0; 4]; BURST], [[0; 16]; BURST]);
     let (mut found, mut found6) = ([NO_ROUTE; BURST], [NO_ROUTE; BURST]);
     let ruled = local.rules.at_arrival();
@@ -176,15 +190,15 @@ pub fn run<Io: PacketIo>(
     let n = burst.len();
     let mut n6 = 0;
     let wanted = wanted4.iter_mut().zip(&mut wanted6);
-    for ((n, frame), (wanted4, wanted6)) in burst.iter().enumerate().zip(wanted) {
+    for ((frame, (step, packet)), (wanted4, wanted6)) in burst.iter().zip(&mut steps).zip(wanted) {
         if !ruled {
-            steps.push((Step::Route, Packet::empty(port)));
-        }
-        let Some((step, packet)) = steps.get_mut(n) else { break };
-        if !ruled {
+            packet.port = port;
             *step = admit(tables, entry, frame, packet);
         }
-        let dst = &packet.layers.key.dst;
+        let dst = match step {
+            Step::Replay => local.flows.destination(packet),
+            _ => &packet.layers.key.dst,
+        };
         if packet.layers.l3 == L3::Ipv6 {
             *wanted6 = *dst;
             n6 += 1;
@@ -205,15 +219,16 @@ pub fn run<Io: PacketIo>(
     }
 
     // Pass two: each packet to its end.
-    let ruled = local.rules.on_the_way();
     for ((frame, (step, packet)), path) in burst.drain(..).zip(&mut steps).zip(found) {
         match step {
             Step::Route => match decide(tables, packet, tables.paths.get(path as usize)) {
-                Verdict::Send { to, header, mtu } if !ruled => {
+                Verdict::Send { to, header, mtu } => {
                     forward(view, local, frame, packet, to, header, mtu, now);
                 }
                 verdict => conclude(view, local, frame, packet, verdict, now),
             },
+            Step::Replay => flows::replay(view, local, frame, packet, path, now),
+            Step::Rules => hooks::walk(view, local, frame, packet, Some(path), now),
             Step::Twin => {
                 if let Some(frame) = local.enters(view, frame, packet, now) {
                     local.punt(port, frame);
@@ -226,7 +241,7 @@ pub fn run<Io: PacketIo>(
 
 /// The end of a packet that meets rules, or does not simply leave. What passes a hook comes out of it, or has ended there.
 #[inline(never)]
-fn conclude<Io: PacketIo>(
+pub(crate) fn conclude<Io: PacketIo>(
     view: View<'_>,
     local: &mut Local<Io>,
     frame: Io::Frame,
@@ -389,10 +404,10 @@ pub(crate) fn take_hop<F: Frame>(frame: &mut F, packet: &mut Packet) {
     }
 }
 
-/// Rewrites and queues a packet that meets no rules: all at once, for nearly all packets go this way.
+/// Rewrites and queues a packet that meets no rules any more: all at once, for nearly all packets go this way.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the parts of a verdict, inlined into the caller")]
-fn forward<Io: PacketIo>(
+pub(crate) fn forward<Io: PacketIo>(
     view: View<'_>,
     local: &mut Local<Io>,
     mut frame: Io::Frame,
@@ -557,13 +572,17 @@ pub(crate) struct OwnWay<'t> {
     pub(crate) to: Option<&'t Adjacency>,
 }
 
+/// The route of `dst`, as an index into [`Tables::paths`].
+pub(crate) fn route(tables: &Tables, dst: IpAddr) -> Option<u32> {
+    match dst {
+        IpAddr::V4(dst) => tables.fib4.lookup(dst.octets()),
+        IpAddr::V6(dst) => tables.fib6.lookup(dst.octets()),
+    }
+}
+
 /// The way to `dst`; `None` where only the kernel, or nobody, could send it.
 pub(crate) fn own_way(tables: &Tables, dst: IpAddr) -> Option<OwnWay<'_>> {
-    let id = match dst {
-        IpAddr::V4(dst) => tables.fib4.lookup(dst.octets())?,
-        IpAddr::V6(dst) => tables.fib6.lookup(dst.octets())?,
-    };
-    let hop = match tables.paths.get(id as usize)? {
+    let hop = match tables.paths.get(route(tables, dst)? as usize)? {
         Path::Single { hop, .. } => *hop,
         Path::Multi { hops, .. } => *hops.first()?,
         _ => return None,

@@ -95,6 +95,10 @@ pub struct WorkerStats {
     pub icmp_limited: Cell,
     /// Packets that were cut into fragments.
     pub fragmented: Cell,
+    /// Packets whose verdict was remembered by their flow.
+    pub replayed: Cell,
+    /// Frames handed to the workers that they belong to.
+    pub handed_over: Cell,
     /// Packets waiting for their next hop's address now.
     pub waiting: Cell,
 }
@@ -111,6 +115,8 @@ impl WorkerStats {
             icmp_sent: Cell::default(),
             icmp_limited: Cell::default(),
             fragmented: Cell::default(),
+            replayed: Cell::default(),
+            handed_over: Cell::default(),
             waiting: Cell::default(),
         }
     }

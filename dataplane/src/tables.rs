@@ -68,7 +68,7 @@ pub struct PortEntry {
 }
 
 /// An interface with its addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfaceEntry {
     /// As the kernel has it.
     pub iface: Iface,

@@ -11,15 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use conntrack::shard::Shard;
 use packet::{
     BURST, Burst, DropReason, Frame, FramePool, L3, Layers, PacketIo, PortIndex, Unsendable,
 };
+use ruleset::ids::WorkerId;
 use ruleset::program::Program;
 
-use crate::control::{FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
+use crate::control::{FlowJob, FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
+use crate::flows::{Flows, Recording};
 use crate::hooks::{self, Rules};
 use crate::icmp;
 use crate::neigh::{Key, Waiter, Waiting};
+use crate::owners::Handed;
 use crate::pipeline::{self, Origin, Packet, View};
 use crate::stats::PortStats;
 use crate::tables::{Adjacency, IfaceSlot, Resolution, Tables};
@@ -31,13 +35,16 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// How much of the queue to the twin thread packets for this node itself may fill.
 pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
 
+/// Flows whose timeout is looked at in a turn: more than can be made in one.
+const EXPIRED_PER_TURN: usize = 2 * BURST;
+
 /// One core's packet path.
 pub struct Worker<Io: PacketIo> {
     tables: Arc<Tables>,
     program: Arc<Program>,
     local: Local<Io>,
     /// What is to be handed up for dropping; more than one only while the queue up is full.
-    retired: ArrayVec<FromWorker, MESSAGES_PER_TURN>,
+    retired: ArrayVec<FromWorker, { 2 * MESSAGES_PER_TURN }>,
     kept: Tick,
 }
 
@@ -52,11 +59,17 @@ pub struct Local<Io: PacketIo> {
     waiting: Waiting<Io::Frame>,
     /// What rules need.
     pub(crate) rules: Rules,
+    /// Connections.
+    pub(crate) flows: Flows,
+    /// What the packet under way leaves to be remembered.
+    pub(crate) recording: Recording,
     limit: icmp::Limit,
     /// Identification of the next ICMP error.
     ip_id: u16,
     /// Frames were queued for the twin thread in this turn.
     punted: bool,
+    /// The burst under way came from another worker: it is not handed on.
+    pub(crate) handed: bool,
 }
 
 /// A port's frames to transmit.
@@ -67,8 +80,14 @@ struct Out<F> {
 }
 
 impl<Io: PacketIo> Worker<Io> {
-    /// A worker over `io`, which begins with `tables` and no rules, and sends at most `icmp_rate` errors a second.
-    pub fn new(io: Io, link: WorkerLink<Io::Frame>, tables: Arc<Tables>, icmp_rate: u32) -> Self {
+    /// A worker over `io`, which begins with `tables`, these flows and no rules, and sends at most `icmp_rate` errors a second.
+    pub fn new(
+        io: Io,
+        link: WorkerLink<Io::Frame>,
+        tables: Arc<Tables>,
+        shard: Shard,
+        icmp_rate: u32,
+    ) -> Self {
         link.stats.generation.set(tables.generation.0);
         let out = tables
             .ports
@@ -81,6 +100,8 @@ impl<Io: PacketIo> Worker<Io> {
             local: Local {
                 io,
                 rules: Rules::new(link.worker),
+                flows: Flows::new(shard, *link.peers.owners(), link.worker),
+                recording: Recording::default(),
                 link,
                 out,
                 dead: Burst::new(),
@@ -88,10 +109,16 @@ impl<Io: PacketIo> Worker<Io> {
                 limit: icmp::Limit::new(icmp_rate),
                 ip_id: 0,
                 punted: false,
+                handed: false,
             },
             retired: ArrayVec::new(),
             kept: Tick(0),
         }
+    }
+
+    /// Its flows.
+    pub fn flows(&mut self) -> &mut Shard {
+        &mut self.local.flows.shard
     }
 
     /// One turn. Returns how many frames it handled: zero tells the runtime that it may rest.
@@ -99,6 +126,7 @@ impl<Io: PacketIo> Worker<Io> {
         self.serve_control(now);
         let mut handled = self.serve_twins(now);
         let mut burst = Burst::new();
+        handled += self.serve_peers(&mut burst, now);
         for port in (0..self.tables.ports.len() as u16).map(PortIndex) {
             let received = self.local.io.rx(port, &mut burst);
             if received == 0 {
@@ -112,6 +140,7 @@ impl<Io: PacketIo> Worker<Io> {
             let view = View { tables: &self.tables, program: &self.program };
             pipeline::run(view, &mut self.local, port, &mut burst, now);
         }
+        self.local.flows.shard.expire(now, EXPIRED_PER_TURN);
         if now.since(self.kept) >= HOUSEKEEPING {
             self.kept = now;
             self.keep_house(now);
@@ -125,6 +154,9 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn drain(&mut self) {
         self.local.transmit_all();
         while let Some((port, frame)) = self.local.link.from_twin.pop() {
+            self.local.drop(port, DropReason::Shutdown, frame);
+        }
+        while let Some((port, frame)) = self.local.link.peers.take() {
             self.local.drop(port, DropReason::Shutdown, frame);
         }
         while let Some((_, waiters)) = self.local.waiting.take(|_| true) {
@@ -160,8 +192,15 @@ impl<Io: PacketIo> Worker<Io> {
                     self.local.rules.adopt(&program);
                     self.local.link.stats.ruleset.set(u64::from(program.generation.0));
                     let old = std::mem::replace(&mut self.program, program);
-                    self.retire(FromWorker::RetiredProgram(old));
+                    let recipes = self.local.flows.begin_era();
+                    self.retire(FromWorker::RetiredProgram(Some(old), recipes));
                     drop(arrival);
+                }
+                Ok(ToWorker::Flows(FlowJob(job))) => job(&mut self.local.flows.shard, now),
+                Ok(ToWorker::Cache(on)) => {
+                    self.local.flows.cache(on);
+                    let recipes = self.local.flows.begin_era();
+                    self.retire(FromWorker::RetiredProgram(None, recipes));
                 }
                 Ok(ToWorker::IcmpRate(per_second)) => {
                     self.local.limit = icmp::Limit::new(per_second)
@@ -177,6 +216,10 @@ impl<Io: PacketIo> Worker<Io> {
             out.up = port.state.up;
         }
         let old = std::mem::replace(&mut self.tables, tables);
+        if old.ifaces != self.tables.ifaces {
+            let recipes = self.local.flows.begin_era();
+            self.retire(FromWorker::RetiredProgram(None, recipes));
+        }
         self.retire(FromWorker::Retired(old));
         // Packets whose neighbour is now known go on; those whose neighbour failed end.
         let view = View { tables: &self.tables, program: &self.program };
@@ -223,6 +266,24 @@ impl<Io: PacketIo> Worker<Io> {
         handled
     }
 
+    /// Frames that other workers received and that belong to this one, in bursts of one port.
+    fn serve_peers(&mut self, burst: &mut Burst<Io::Frame>, now: Tick) -> usize {
+        let view = View { tables: &self.tables, program: &self.program };
+        let mut next = self.local.link.peers.take();
+        let mut handled = 0;
+        while let Some((port, frame)) = next {
+            burst.push(frame);
+            handled += 1;
+            next = if handled < BURST { self.local.link.peers.take() } else { None };
+            if next.as_ref().is_none_or(|(other, _)| *other != port) {
+                self.local.handed = true;
+                pipeline::run(view, &mut self.local, port, burst, now);
+                self.local.handed = false;
+            }
+        }
+        handled
+    }
+
     fn keep_house(&mut self, now: Tick) {
         self.local.ask_again(now);
         let view = View { tables: &self.tables, program: &self.program };
@@ -252,6 +313,15 @@ impl<Io: PacketIo> Local<Io> {
         out.burst.push(frame);
         if out.burst.is_full() {
             self.transmit_port(port);
+        }
+    }
+
+    /// Hands a frame to the worker that it belongs to.
+    pub(crate) fn hand(&mut self, owner: WorkerId, port: PortIndex, frame: Io::Frame) {
+        match self.link.peers.hand(owner, Handed::Frame(port, frame)) {
+            Ok(()) => self.link.stats.handed_over.add(1),
+            Err(Handed::Frame(port, frame)) => self.drop(port, DropReason::HandoffFull, frame),
+            Err(_) => {}
         }
     }
 

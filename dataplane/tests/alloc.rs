@@ -62,7 +62,7 @@ fn turn(node: &mut Node, kinds: &[Vec<u8>], n: usize) {
     while node.handle.to_twin.pop().is_some() {}
     node.handle.notes.try_iter().for_each(drop);
     for message in node.handle.up.try_iter() {
-        assert!(matches!(message, FromWorker::Resolve { .. } | FromWorker::RetiredProgram(_)));
+        assert!(matches!(message, FromWorker::Resolve { .. } | FromWorker::RetiredProgram(..)));
     }
 }
 

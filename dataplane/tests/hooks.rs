@@ -444,7 +444,11 @@ fn another_program_takes_over_between_bursts_and_the_old_one_goes_up() {
     assert_eq!(node.drops(LAN, DropReason::RuleForward), 1);
     let old = ruleset.flush().commit();
     let retired = |node: &Node| {
-        node.handle.up.try_iter().filter(|m| matches!(m, FromWorker::RetiredProgram(_))).count()
+        node.handle
+            .up
+            .try_iter()
+            .filter(|m| matches!(m, FromWorker::RetiredProgram(Some(_), _)))
+            .count()
     };
     retired(&node);
     let (arrivals, each) = Arrivals::new(1);

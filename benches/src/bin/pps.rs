@@ -1,6 +1,9 @@
 //! `pps`: what one packet costs in the pipeline, in process, on one core, without a device. See benches/README.md.
 
-use std::{process::Command, time::Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use benches::{
@@ -11,6 +14,7 @@ use benches::{
     stats::Spread,
 };
 use clap::Parser;
+use conntrack::shard::{Config, Shard};
 use dataplane::{
     control::{self, Arrivals, ToWorker},
     worker::Worker,
@@ -174,6 +178,9 @@ struct Bench {
     received: u64,
     clock: Clock,
     start: Instant,
+    answered: bool,
+    pace: Duration,
+    passed: Duration,
 }
 
 impl Bench {
@@ -183,10 +190,12 @@ impl Bench {
             if args.rx_checksum { ChecksumStatus::Good } else { ChecksumStatus::Unknown };
         let (link, handle) = control::link(WorkerId(0), node::PORTS, node::no_twin());
         let io = RingIo::new(args.frames.max(RING), checksum)?;
-        let mut worker = Worker::new(io, link, tables, 1000);
+        let flows = Shard::new(Config { max: setup.tracked.max(1 << 10), worker: 0 })?;
+        let mut worker = Worker::new(io, link, tables, flows, 1000);
         let (_nobody_waits, each) = Arrivals::new(1);
         for arrival in each {
-            handle.control.send(ToWorker::Program(setup.program.clone(), arrival))?;
+            let program = ToWorker::Program(setup.program.clone(), arrival);
+            handle.control.send(program).ok().context("the worker is gone")?;
         }
         worker.turn(Tick(0));
         Ok(Self {
@@ -197,6 +206,9 @@ impl Bench {
             received: 0,
             clock: Clock::new(),
             start: Instant::now(),
+            answered: setup.answered,
+            pace: Duration::from_secs(setup.pace),
+            passed: Duration::ZERO,
         })
     }
 
@@ -213,19 +225,31 @@ impl Bench {
         while done < packets {
             let n = self.fill();
             done += n;
-            let now = Tick::at(self.start.elapsed());
+            let now = Tick::at(self.passed + self.start.elapsed());
             let start = Instant::now();
             let first = self.clock.raw();
             turn_until_empty(&mut self.worker, now);
             cycles.push((self.clock.raw() - first) as f64 / n as f64);
             ns.push(start.elapsed().as_nanos() as f64 / n as f64);
         }
+        self.passed += self.pace;
         let mean_ns = ns.iter().sum::<f64>() / ns.len() as f64;
         Run { ns: Spread::of(ns).median, cycles: Spread::of(cycles).median, mean_ns }
     }
 
     fn warm_up(&mut self, packets: usize) {
         let mut done = 0;
+        let packets = if self.answered { packets.max(self.images.len()) } else { packets };
+        while self.answered && done < packets {
+            done += self.fill();
+            for answer in [true, false] {
+                self.worker.io().answer = answer;
+                while self.worker.io().waiting() > 0 {
+                    self.worker.turn(Tick(0));
+                }
+            }
+        }
+        done = 0;
         while done < packets {
             done += self.fill();
             while self.worker.io().waiting() > 0 {

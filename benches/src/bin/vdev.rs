@@ -19,6 +19,7 @@ use capsule::{
     Runtime,
 };
 use clap::Parser;
+use conntrack::shard::{Config, Shard};
 use dataplane::{control, worker::Worker};
 use etherparse::PacketBuilder;
 use packet::Tick;
@@ -193,7 +194,8 @@ fn ours(core: usize, time: Duration) -> Result<f64> {
     let (link, _handle) = control::link(WorkerId(0), 1, node::no_twin());
     let stats = link.stats.clone();
     let tables = rib.publish().context("no tables")?;
-    let mut worker = Worker::new(Loop(io), link, tables, 1000);
+    let flows = Shard::new(Config { max: 1 << 10, worker: 0 })?;
+    let mut worker = Worker::new(Loop(io), link, tables, flows, 1000);
 
     let (report, result) = mpsc::channel();
     let mut begun: Option<(Duration, u64)> = None;

@@ -25,7 +25,15 @@ pub(super) fn build(options: &Options, random: &mut Random) -> Result<Setup> {
     // A capture's packets go anywhere.
     node::route(&mut rib, [0; 4].into(), 0, 0);
     node::route(&mut rib, [0; 16].into(), 0, 0);
-    Ok(Setup { rib, program: Arc::default(), images, leaving: 1000 })
+    Ok(Setup {
+        rib,
+        program: Arc::default(),
+        images,
+        leaving: 1000,
+        tracked: 0,
+        answered: false,
+        pace: 0,
+    })
 }
 
 fn fill<A: routes::Family + Into<IpAddr>>(

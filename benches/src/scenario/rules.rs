@@ -1,16 +1,14 @@
 //! Scenario `rules`: the packets of [`route`](super::route) meet a chain of rules as people write them, `tcp dport N drop` and
 //! `udp dport N drop`, none of which is about them: the interpreter looks at each.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
-use nfnetlink::server::Engine;
-use ruleset::nft::{Host, NfTables};
+use anyhow::Result;
 use ruleset::program::Program;
 
 use super::{Options, Setup, route};
 use crate::{
-    batch::{Batch, FORWARD, INET, cmp, expr, payload, send, verdict},
+    batch::{Batch, FORWARD, INET, cmp, expr, payload, verdict},
     random::Random,
 };
 
@@ -37,23 +35,5 @@ fn program(rules: usize) -> Result<Arc<Program>> {
             verdict(out, 0, None);
         });
     }
-    let published = Arc::new(Mutex::new(Arc::default()));
-    let publish = {
-        let published = published.clone();
-        move |program| {
-            if let Ok(mut place) = published.lock() {
-                *place = program;
-            }
-        }
-    };
-    let mut engine = Engine::new(1 << 20, 1, Arc::default());
-    engine.register(Box::new(NfTables::new(Host {
-        workers: 1,
-        now: Box::new(|| 0),
-        publish: Box::new(publish),
-    })));
-    let client = engine.connect(0, std::process::id(), true);
-    send(&mut engine, client, &batch.end())?;
-    let program = published.lock().map_err(|_| anyhow!("nobody panics in there"))?;
-    Ok(program.clone())
+    super::compile(batch)
 }

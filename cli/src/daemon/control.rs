@@ -322,7 +322,7 @@ fn serve_worker(
                 drop(tables);
                 retired = true;
             }
-            Ok(FromWorker::RetiredProgram(program)) => {
+            Ok(FromWorker::RetiredProgram(program, _recipes)) => {
                 drop(program);
                 retired = true;
             }

@@ -19,9 +19,11 @@ use std::time::{Duration, Instant};
 use capsule::{
     Eal, EalConfig, IdlePolicy, LogLevel, Mbuf, MbufPools, Port, PortIo, RssKey, Runtime,
 };
+use conntrack::shard::Shard;
 use crossbeam::channel::Receiver;
 use dataplane::control::{FrameQueue, Wake, WorkerHandle, WorkerLink, link};
 use dataplane::notes::Note;
+use dataplane::owners::{Owners, Peers};
 use dataplane::rib::Rib;
 use dataplane::tables::Tables;
 use dataplane::worker::Worker;
@@ -40,6 +42,9 @@ use super::control::{Control, ControlThread, Duties, Rope, icmp_share};
 use super::error::DaemonError;
 use super::ports;
 use super::rules::{Rules, Socket};
+
+/// Flows of all workers together. Their memory is taken as they come.
+const FLOWS: u32 = 1 << 20;
 
 /// Frames that each worker keeps at hand without asking the pool.
 const POOL_CACHE: u32 = 256;
@@ -169,7 +174,8 @@ impl Engine {
         let eal = Eal::start(&eal_config(loaded))?;
         eal.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let pools = MbufPools::new("twinwall", *dataplane.mbufs.get_ref(), POOL_CACHE);
-        let ports = ports::open(loaded, &pools, rss_key(dataplane.rss_key))?;
+        let rss = rss_key(dataplane.rss_key);
+        let ports = ports::open(loaded, &pools, rss)?;
         for port in &ports {
             port.warnings()
                 .iter()
@@ -192,12 +198,20 @@ impl Engine {
         let drain = Arc::new(Drain::default());
         let (mut turns, mut handles) = (Vec::new(), Vec::new());
         let workers = u32::try_from(cores.len()).unwrap_or(u32::MAX);
-        for (n, io) in (0..workers).zip(io) {
+        let RssKey([high, low, ..]) = rss;
+        let owners = Owners::new(
+            u16::from_be_bytes([high, low]),
+            u16::try_from(workers).unwrap_or(u16::MAX),
+        );
+        for ((n, io), peers) in (0..workers).zip(io).zip(Peers::mesh(owners)) {
             let worker = WorkerId(u16::try_from(n).unwrap_or(u16::MAX));
             let bell = Arc::new(Bell(waker.clone()));
             let (rope, handle) = link::<Mbuf>(worker, ports.len(), bell);
+            let rope = WorkerLink { peers, ..rope };
             let share = icmp_share(dataplane.icmp_rate, n, workers);
-            turns.push(turn(io, rope, tables.clone(), share, drain.clone()));
+            let config = conntrack::shard::Config { max: FLOWS / workers.max(1), worker: worker.0 };
+            let flows = Shard::new(config).map_err(system("reserve the flow table"))?;
+            turns.push(turn(io, rope, tables.clone(), flows, share, drain.clone()));
             handles.push(handle);
         }
         // The Rib needs the first tables back before it can publish twice more.
@@ -367,10 +381,11 @@ fn turn(
     io: PortIo,
     link: WorkerLink<Mbuf>,
     tables: Arc<Tables>,
+    flows: Shard,
     icmp_rate: u32,
     drain: Arc<Drain>,
 ) -> Turn {
-    let mut worker = Worker::new(io, link, tables, icmp_rate);
+    let mut worker = Worker::new(io, link, tables, flows, icmp_rate);
     let mut drained = false;
     Box::new(move |now| {
         if !drain.wanted.load(Ordering::Relaxed) {

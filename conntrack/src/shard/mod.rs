@@ -44,6 +44,11 @@ use crate::settings::{Policies, Settings};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(u64);
 
+impl Hash {
+    /// Of no key.
+    pub const NONE: Self = Self(0);
+}
+
 /// How a shard is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {

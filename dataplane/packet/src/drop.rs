@@ -110,6 +110,7 @@ drop_reasons! {
     NatExhausted = "nat_exhausted", "No address and port was free to translate the flow to.";
     // resources
     NoMemory = "no_memory", "No frame was free in the pool, or no headroom in the frame.";
+    HandoffFull = "handoff_full", "The ring to the worker that owns the packet's flow was full.";
     TwinQueueFull = "twin_queue_full", "The queue to the kernel twin was full.";
     TxFull = "tx_full", "The transmit queue was full twice.";
     TxTooLong = "tx_too_long", "The frame is longer than the port can send.";

@@ -19,6 +19,16 @@ pub const KEY_LEN: usize = 40;
 /// The longest input in bytes: two IPv6 addresses, two ports.
 pub const MAX_INPUT: usize = 36;
 
+/// Entries of the redirection table, from hash to queue, that owners are reckoned by: NICs have as many, or a multiple.
+pub const RETA: usize = 128;
+
+/// The queue, of `queues`, that a hash, or an entry of a longer table, leads to.
+#[inline(always)]
+pub const fn spread(hash: usize, queues: u16) -> u16 {
+    let queues = if queues == 0 { 1 } else { queues };
+    (hash % RETA) as u16 % queues
+}
+
 /// What a packet is hashed by, as a NIC does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {

@@ -4,6 +4,7 @@ use packet::{DropReason, Frame, FramePool, L2Kind, L3, PacketIo, PortIndex};
 use ruleset::expr::{RejectWith, SendTo};
 use ruleset::family::{Family, Hook};
 
+use crate::flows::Ct;
 use crate::icmp;
 use crate::pipeline::{self, Origin, OwnWay, Packet, View};
 use crate::rewrite;
@@ -13,7 +14,8 @@ use crate::worker::Local;
 use packet::Tick;
 
 use super::env::{is_many, is_ours};
-use super::{PAIR_INDEX, Spot, ip, reject, take_link};
+use super::places::take_link;
+use super::{PAIR_INDEX, Spot, ip, reject};
 
 /// IPv4's "don't fragment", as the header has it.
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -80,8 +82,11 @@ impl<Io: PacketIo> Local<Io> {
             RejectWith::TcpReset => {
                 if !is_many(view.tables, packet.dst())
                     && let Some(bytes) = reject::reset(packet, frame)
-                    && let Some((answer, mut packet)) = self.make(packet.port, &bytes)
+                    && let Some((answer, mut reset)) = self.make(packet.port, &bytes)
                 {
+                    // It belongs to the flow that it ends (nf_ct_attach).
+                    reset.ct = packet.ct.related();
+                    let mut packet = reset;
                     pipeline::originate(view, self, answer, &mut packet, now);
                 }
             }
@@ -193,6 +198,7 @@ impl<Io: PacketIo> Local<Io> {
         }
         let Some(mut copy) = self.copy(frame) else { return };
         let mut packet = *packet;
+        (packet.ct, packet.meta.untracked) = (Ct::None, true);
         if to.addr.is_none() || spot.family == Family::Netdev {
             return self.send_to(view, copy, &mut packet, to, now);
         }

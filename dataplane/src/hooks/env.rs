@@ -4,19 +4,22 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use arrayvec::ArrayString;
+use conntrack::{Direction, Flow, Info, Slot};
 use crossbeam::channel::Sender;
 use ruleset::expr::LogRecord;
-use ruleset::packet::{Env, FibAnswer, FibQuery, Seen};
+use ruleset::packet::{Connection, Env, FibAnswer, FibQuery, Seen, Translate};
 use ruleset::trace::{Sight, Trace, TraceNote};
+use ruleset::verdict::Verdict;
 
 use crate::notes::{LogNote, Note, PREFIX};
 use crate::pipeline::View;
 use crate::rib::RouteKind;
 use crate::stats::WorkerStats;
 use crate::tables::{Hop, IfaceSlot, Path, Tables, is_link_local};
-use packet::Tick;
+use packet::{FlowKey, Tick};
 
-use super::{Rules, iface, ip};
+use super::{Rules, Spot, iface, ip};
+use crate::flows::{Ct, Flows};
 
 /// `RTN_…` (linux/rtnetlink.h).
 const UNICAST: u32 = 1;
@@ -29,7 +32,7 @@ const PROHIBIT: u32 = 8;
 
 /// A worker's random numbers, for rules that spread packets: xorshift64* (Vigna 2014), begun anew with each start.
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Begins somewhere.
@@ -37,7 +40,7 @@ impl Random {
         Self(RandomState::new().hash_one(0) | 1)
     }
 
-    fn next(&mut self) -> u32 {
+    pub(crate) fn next(&mut self) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -48,7 +51,10 @@ impl Random {
 /// Answers the rules of one hook.
 pub(super) struct Questions<'a> {
     pub(super) view: View<'a>,
+    pub(super) spot: Spot<'a>,
     pub(super) rules: &'a mut Rules,
+    pub(super) flows: &'a mut Flows,
+    pub(super) ct: Ct,
     pub(super) notes: &'a Sender<Note>,
     pub(super) stats: &'a WorkerStats,
     pub(super) now: Tick,
@@ -99,9 +105,114 @@ impl Env for Questions<'_> {
         }
     }
 
+    fn connection(&mut self) -> Option<&mut dyn Connection> {
+        let Ct::Flow(slot, _) = self.ct else { return None };
+        self.flows.shard.flow(slot)?;
+        Some(self)
+    }
+
+    fn is_connected(&self, key: &FlowKey) -> bool {
+        let shard = &self.flows.shard;
+        shard.find(key, shard.hash(key)).is_some()
+    }
+
+    fn translate(&mut self, how: &Translate) -> Verdict {
+        let Self { flows, rules, view, .. } = self;
+        flows.translate(self.ct, how, self.spot, view.tables, &mut rules.random)
+    }
+
     fn trace_id(&mut self) -> u32 {
         // Not one after the other, so that those of different workers and runs differ.
         self.rules.random.next().max(1)
+    }
+}
+
+/// The packet's flow: only asked where there is one.
+impl Questions<'_> {
+    fn slot(&self) -> Slot {
+        match self.ct {
+            Ct::Flow(slot, _) => slot,
+            _ => Slot(u32::MAX),
+        }
+    }
+
+    fn flow(&self) -> Option<&Flow> {
+        self.flows.shard.flow(self.slot())
+    }
+}
+
+fn way(direction: u8) -> Direction {
+    if direction == 0 { Direction::Original } else { Direction::Reply }
+}
+
+impl Connection for Questions<'_> {
+    fn info(&self) -> u8 {
+        match self.ct {
+            Ct::Flow(_, info) => info as u8,
+            _ => Info::New as u8,
+        }
+    }
+
+    fn key(&self, direction: u8) -> FlowKey {
+        self.flow().map(|flow| *flow.key(way(direction))).unwrap_or_default()
+    }
+
+    fn status(&self) -> u32 {
+        self.flow().map_or(0, |flow| flow.status().0)
+    }
+
+    fn mark(&self) -> u32 {
+        self.flow().map_or(0, Flow::mark)
+    }
+
+    fn set_mark(&mut self, mark: u32) {
+        self.flows.shard.set_mark(self.slot(), mark);
+    }
+
+    fn secmark(&self) -> u32 {
+        self.flow().map_or(0, Flow::secmark)
+    }
+
+    fn set_secmark(&mut self, secmark: u32) {
+        self.flows.shard.set_secmark(self.slot(), secmark);
+    }
+
+    fn expires_in(&self) -> u32 {
+        self.flows.shard.remaining(self.slot(), self.now)
+    }
+
+    fn labels(&self) -> [u8; 16] {
+        self.flows.shard.labels(self.slot()).unwrap_or_default()
+    }
+
+    fn set_labels(&mut self, bits: [u8; 16], mask: [u8; 16]) {
+        self.flows.shard.set_labels(self.slot(), bits, mask);
+    }
+
+    fn account(&self, direction: Option<u8>) -> (u64, u64) {
+        let accounts = self.flows.shard.accounts(self.slot());
+        let Some([original, reply]) = accounts else { return (0, 0) };
+        match direction {
+            Some(0) => (original.packets, original.bytes),
+            Some(_) => (reply.packets, reply.bytes),
+            None => (original.packets + reply.packets, original.bytes + reply.bytes),
+        }
+    }
+
+    fn zone(&self, direction: u8) -> u16 {
+        u16::from_be_bytes(self.key(direction).zone)
+    }
+
+    fn id(&self) -> u32 {
+        self.flow().map_or(0, Flow::id)
+    }
+
+    fn set_event_mask(&mut self, mask: u32) {
+        self.flows.shard.set_event_mask(self.slot(), mask);
+    }
+
+    fn set_timeouts(&mut self, protocol: u8, seconds: &[u32]) {
+        self.flows.shard.set_policy(self.slot(), protocol, seconds, self.now);
     }
 }
 
@@ -187,7 +298,7 @@ pub(super) fn is_many(tables: &Tables, addr: IpAddr) -> bool {
 }
 
 /// An address as rules hold it.
-fn bytes(addr: IpAddr) -> [u8; 16] {
+pub(crate) fn bytes(addr: IpAddr) -> [u8; 16] {
     match addr {
         IpAddr::V6(addr) => addr.octets(),
         IpAddr::V4(addr) => {

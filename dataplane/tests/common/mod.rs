@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use conntrack::shard::{Config, Shard};
 use dataplane::control::{self, FromWorker, ToWorker, Wake, WorkerHandle};
 use dataplane::rib::{
     Change, IfIndex, Iface, NeighbourState, NextHop, Prefix, Rib, Route, RouteKind, RouteTable,
@@ -99,6 +100,11 @@ pub fn route(to: &str, kind: RouteKind, hops: &[(IfIndex, Option<&str>)]) -> Rou
 pub const UP: PortState =
     PortState { mode: PortMode::Routed, up: true, max_frame: 9018, vlan_insert: false };
 
+/// A table for some flows.
+pub fn flows() -> Shard {
+    Shard::new(Config { max: 1 << 16, worker: 0 }).unwrap()
+}
+
 impl Node {
     /// Three routed ports: 10.0.1.1/24 and fd00:1::1/64, 10.0.2.1/24 and fd00:2::1/64, 10.0.3.1/24; default routes by
     /// 10.0.2.254 and fd00:2::fe; the stations of `*_MAC` known.
@@ -141,7 +147,8 @@ impl Node {
         let wakes = Arc::new(Wakes::default());
         let (link, handle) = control::link(WorkerId(0), ports.len(), wakes.clone());
         let tables = rib.publish().unwrap();
-        let worker = Worker::new(VecIo::new(ports.len(), pool.clone()), link, tables, 1000);
+        let worker =
+            Worker::new(VecIo::new(ports.len(), pool.clone()), link, tables, flows(), 1000);
         Self { worker, handle, rib, pool, wakes, now: Tick(1_000_000_000) }
     }
 
@@ -197,7 +204,7 @@ impl Node {
             .try_iter()
             .filter_map(|message| match message {
                 FromWorker::Resolve { iface, addr } => Some((iface, addr)),
-                FromWorker::Retired(_) | FromWorker::RetiredProgram(_) => None,
+                FromWorker::Retired(_) | FromWorker::RetiredProgram(..) => None,
             })
             .collect()
     }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use dataplane::control::{Arrivals, ToWorker};
 use ruleset::family::Family;
 use ruleset::nfnetlink::message::{
-    BATCH_BEGIN, BATCH_END, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NLMSG_ERROR,
+    BATCH_BEGIN, BATCH_END, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST,
+    NLMSG_ERROR,
 };
 use ruleset::nfnetlink::server::Engine;
 use ruleset::nfnetlink::{Header, Messages, NfGen, Writer};
@@ -194,6 +195,22 @@ impl Ruleset {
     pub fn flush(&mut self) -> &mut Self {
         self.op_any(msg::DELTABLE);
         self
+    }
+
+    /// All rules as they are listed, counters among it.
+    pub fn dump(&mut self) -> Vec<u8> {
+        let mut request = Writer::default();
+        let kind = u16::from(SUBSYSTEM) << 8 | u16::from(msg::GETRULE);
+        let header = Header { kind, flags: NLM_F_REQUEST | NLM_F_DUMP, ..Header::default() };
+        request.message(header, NfGen { family: 0, version: 0, res_id: 0 }, |_| {});
+        self.engine.datagram(self.client, &request.buf);
+        let mut all = Vec::new();
+        while let Some((frame, outgoing)) = self.engine.front(self.client) {
+            all.extend_from_slice(&outgoing.bytes);
+            self.engine.sent(self.client, frame);
+        }
+        assert!(all.len() >= 20, "a listing has an end at least");
+        all
     }
 
     fn op_any(&mut self, command: u8) {

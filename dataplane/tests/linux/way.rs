@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use conntrack::shard::{Config, Shard};
 use dataplane::control::{self, Arrivals, FromWorker, ToWorker, Wake, WorkerHandle};
 use dataplane::rib::{
     Change, IfIndex, Iface, NeighbourState, NextHop, Prefix, Rib, Route, RouteKind, RouteTable,
@@ -106,7 +107,9 @@ impl Way {
         let pool = VecPool::new(4096);
         let (link, handle) = control::link(WorkerId(0), 2, Arc::new(Nobody));
         // The bed's kernel answers nothing by itself, either.
-        let worker = Worker::new(VecIo::new(2, pool.clone()), link, rib.publish().unwrap(), 0);
+        let flows = Shard::new(Config { max: 1 << 12, worker: 0 }).unwrap();
+        let tables = rib.publish().unwrap();
+        let worker = Worker::new(VecIo::new(2, pool.clone()), link, tables, flows, 0);
         Self { kind, worker, handle, pool }
     }
 

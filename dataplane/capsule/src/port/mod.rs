@@ -40,6 +40,9 @@ use crate::{
     queue::TxLock,
 };
 
+/// Entries in a group of the redirection table, as DPDK passes it.
+const GROUP: usize = 64;
+
 /// How a port is opened.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
@@ -182,6 +185,8 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) capabilities: Capabilities,
     pub(crate) link: Arc<LinkCell>,
+    /// Entries of its redirection table; 0 where it does not spread.
+    pub(crate) reta_size: u16,
     pub(crate) started: AtomicBool,
     /// How many queue sets workers hold.
     pub(crate) users: AtomicUsize,
@@ -247,6 +252,7 @@ impl Port {
         // SAFETY: the port is configured, and no queue is held: they are given out only when started.
         self.step("start", || unsafe { sys::rte_eth_dev_start(self.shared.id) })?;
         self.shared.started.store(true, Ordering::Release);
+        self.spread();
         // Devices that cannot filter receive everything as it is.
         // SAFETY: the port is started.
         unsafe {
@@ -265,6 +271,25 @@ impl Port {
         }
         self.link();
         Ok(())
+    }
+
+    /// Has the device spread flows over its queues as their owners are reckoned. One that refuses spreads as it likes, and
+    /// workers hand each other what came wrong.
+    fn spread(&self) {
+        let Shared { id, reta_size, .. } = *self.shared;
+        let queues = self.shared.capabilities.queues;
+        if reta_size == 0 || queues < 2 {
+            return;
+        }
+        let size = usize::from(reta_size);
+        let mut table: Vec<_> = (0..size.div_ceil(GROUP))
+            .map(|group| sys::rte_eth_rss_reta_entry64 {
+                mask: u64::MAX,
+                reta: std::array::from_fn(|n| packet::toeplitz::spread(group * GROUP + n, queues)),
+            })
+            .collect();
+        // SAFETY: the port is started; the table has a group for each 64 of `reta_size` entries, and DPDK only reads it.
+        unsafe { sys::rte_eth_dev_rss_reta_update(id, table.as_mut_ptr(), reta_size) };
     }
 
     /// Stops the device; frames in its rings go back to the pool when it is closed.

@@ -148,6 +148,7 @@ pub(super) fn open(config: &PortConfig, pools: &MbufPools) -> Result<Port> {
         link,
         started: AtomicBool::new(false),
         users: AtomicUsize::new(0),
+        reta_size: if plan.rss_key_len == 0 { 0 } else { info.reta_size },
         tx_locks: (0..plan.queues).map(|_| TxLock::default()).collect(),
         software: SoftwareTxCells::default(),
         driver,

@@ -1,0 +1,240 @@
+//! Flows: what a worker knows of connections, how packets get theirs, and what rules said of them before.
+//!
+//! # Overview
+//!
+//! ```text
+//! look_up    pass one: the flows of a burst, in stages that each prefetch what the next reads
+//! replay     pass two: the verdict of a packet whose flow is known and was decided on by these rules
+//! track      a hook's entry: the packet gets its flow, new or known (conntrack::track)
+//! asks …     a hook's entry: NAT of one side (nat::bind, nat::rewrite)
+//! confirm    a hook's entry: a new flow is in the table from now on
+//! close      a packet's end: a flow that did not come so far is forgotten, events are told, a verdict is remembered
+//! ```
+//!
+//! # Life cycle
+//!
+//! [`Flows`] belongs to a worker and lives as long. What was remembered of flows is void in the next *era*: when other rules
+//! run, or the interfaces that rules may name have changed.
+
+mod recipe;
+mod replay;
+mod translate;
+
+use conntrack::shard::Shard;
+use conntrack::track::{self, Input, Tracked};
+use conntrack::{Direction, Hash, Info, Slot, Status};
+use nat::Sources;
+use packet::{DropReason, FragmentPart, Frame, L2Kind, PacketIo, Tick};
+use ruleset::family::{Family, Hook};
+use ruleset::ids::WorkerId;
+use ruleset::packet::Recorder;
+
+use crate::hooks::Spot;
+use crate::owners::{Owners, Peers};
+use crate::pipeline::{Packet, Step};
+use crate::tables::IfaceSlot;
+use crate::worker::Local;
+
+pub use recipe::Recipes;
+pub(crate) use replay::replay;
+
+/// What is known of a packet's flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ct {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// The table has it; the packet was not tracked yet.
+    Found(Slot, Direction),
+    /// It is this flow's.
+    Flow(Slot, Info),
+    /// It has none: it is invalid, or not to be tracked.
+    None,
+}
+
+impl Ct {
+    /// Of a packet that this one brought about (`nf_conntrack_attach`).
+    pub(crate) fn related(self) -> Self {
+        match self {
+            Self::Flow(slot, info) if info.direction() == Direction::Original => {
+                Self::Flow(slot, Info::RelatedReply)
+            }
+            Self::Flow(slot, _) => Self::Flow(slot, Info::Related),
+            Self::Unknown | Self::Found(..) | Self::None => Self::Unknown,
+        }
+    }
+}
+
+/// What a packet on its way through the rules leaves to be remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    /// What the rules say of it.
+    pub(crate) recorder: Recorder,
+    /// It passed all hooks from this interface to that one.
+    pub(crate) way: Option<(IfaceSlot, IfaceSlot)>,
+}
+
+/// A worker's flows.
+pub(crate) struct Flows {
+    pub(crate) shard: Shard,
+    /// Which source was translated to what.
+    sources: Sources,
+    owners: Owners,
+    me: WorkerId,
+    recipes: Recipes,
+    /// Counts what makes remembered verdicts void. Never 0, which stands for nothing remembered.
+    era: u32,
+    /// Verdicts are remembered.
+    caching: bool,
+}
+
+impl Flows {
+    /// Over a table, as the worker `me` of those that own flows.
+    pub(crate) fn new(shard: Shard, owners: Owners, me: WorkerId) -> Self {
+        let sources = Sources::new();
+        Self { shard, sources, owners, me, recipes: Recipes::new(), era: 1, caching: true }
+    }
+
+    /// Switches the cache on or off: with the same rules and packets, only speed may differ.
+    pub(crate) fn cache(&mut self, on: bool) {
+        self.caching = on;
+    }
+
+    /// Forgets all verdicts. What they counted in goes to the control side to be dropped.
+    pub(crate) fn begin_era(&mut self) -> Recipes {
+        self.era = self.era.checked_add(1).unwrap_or(1);
+        std::mem::replace(&mut self.recipes, Recipes::new())
+    }
+
+    /// Looks the flows of a burst up, all at once: each stage prefetches for the next.
+    #[inline(never)]
+    pub(crate) fn look_up(&mut self, burst: &mut [(Step, Packet)], replayable: bool) {
+        let mut hashes = [Hash::NONE; packet::BURST];
+        let asks = |step: &Step| matches!(step, Step::Rules);
+        for ((step, packet), hash) in burst.iter_mut().zip(&mut hashes) {
+            if asks(step) {
+                *hash = self.shard.hash(&track::lookup_key(&packet.layers, [0; 2]));
+                self.shard.prefetch_bucket(*hash);
+            }
+        }
+        for ((step, _), hash) in burst.iter().zip(&hashes) {
+            if asks(step) {
+                self.shard.prefetch_flow(*hash);
+            }
+        }
+        for ((step, packet), hash) in burst.iter_mut().zip(&hashes) {
+            if !asks(step) {
+                continue;
+            }
+            let key = track::lookup_key(&packet.layers, [0; 2]);
+            if let Some((slot, direction)) = self.shard.find(&key, *hash) {
+                packet.ct = Ct::Found(slot, direction);
+                let layers = &packet.layers;
+                let plain = layers.fragment == FragmentPart::Whole && !layers.options;
+                if replayable
+                    && plain
+                    && layers.l2_kind == L2Kind::Unicast
+                    && self.recall(slot, direction, packet.iface).is_some()
+                {
+                    *step = Step::Replay;
+                }
+            }
+        }
+    }
+
+    /// Where a packet to be replayed goes.
+    #[inline(always)]
+    pub(crate) fn destination<'p>(&'p self, packet: &'p Packet) -> &'p [u8; 16] {
+        if let Ct::Found(slot, direction) = packet.ct
+            && let Some(flow) = self.shard.flow(slot)
+            && flow.status().has(Status::SRC_NAT | Status::DST_NAT)
+        {
+            // What comes back comes from where this goes.
+            return &flow.key(direction.other()).src;
+        }
+        &packet.layers.key.dst
+    }
+
+    /// The packet gets its flow.
+    pub(crate) fn track<F: Frame>(
+        &mut self,
+        frame: &F,
+        packet: &mut Packet,
+        spot: Spot<'_>,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        if packet.meta.untracked {
+            packet.ct = Ct::None;
+        }
+        if matches!(packet.ct, Ct::Flow(..) | Ct::None) {
+            return Ok(());
+        }
+        let zone = packet.meta.template.zone;
+        let found = match packet.ct {
+            Ct::Found(slot, direction) if zone == [0; 2] => Some((slot, direction)),
+            _ => None,
+        };
+        // By now an earlier packet of the burst, or a rule that wrote into the headers, may have changed the answer.
+        let key = track::lookup_key(&packet.layers, zone);
+        let found = found
+            .filter(|(slot, way)| self.shard.flow(*slot).is_some_and(|flow| *flow.key(*way) == key))
+            .or_else(|| self.shard.find(&key, self.shard.hash(&key)));
+        let place = match (spot.family, spot.hook) {
+            (Family::Bridge, _) => track::Place::Bridge,
+            (_, Hook::Output) => track::Place::Output,
+            _ => track::Place::Prerouting,
+        };
+        let input = Input { frame, layers: &packet.layers, place, zone, found };
+        match track::packet(&mut self.shard, &input, now) {
+            Tracked::Flow { slot, info } => packet.ct = Ct::Flow(slot, info),
+            Tracked::Invalid => packet.ct = Ct::None,
+            Tracked::Untracked => {
+                packet.ct = Ct::None;
+                packet.meta.untracked = true;
+            }
+            Tracked::Drop(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    /// A new flow whose first packet has come so far is in the table from now on.
+    pub(crate) fn confirm<F>(
+        &mut self,
+        packet: &Packet,
+        peers: &mut Peers<F>,
+        now: Tick,
+    ) -> Result<(), DropReason> {
+        let Some(slot) = self.unconfirmed(packet) else { return Ok(()) };
+        if let Some(reply) = self.shard.flow(slot).map(|flow| *flow.key(Direction::Reply))
+            && self.owners.workers() > 1
+            && self.owners.of(&reply) != self.me
+        {
+            // Whoever gets the answers must know whose they are before there can be any.
+            peers.announce(&reply).map_err(|_| DropReason::HandoffFull)?;
+        }
+        self.shard.confirm(slot, now).map_err(|_| DropReason::FlowClash)
+    }
+
+    /// The packet's flow, where that is not in the table yet.
+    fn unconfirmed(&self, packet: &Packet) -> Option<Slot> {
+        let Ct::Flow(slot, _) = packet.ct else { return None };
+        let flow = self.shard.flow(slot)?;
+        (!flow.status().has(Status::CONFIRMED)).then_some(slot)
+    }
+}
+
+impl<Io: PacketIo> Local<Io> {
+    /// The packet's way has ended, or it has left.
+    pub(crate) fn close(&mut self, packet: &Packet, now: Tick) {
+        let way = self.recording.way.take();
+        let Ct::Flow(slot, info) = packet.ct else { return };
+        let flows = &mut self.flows;
+        if flows.unconfirmed(packet).is_some() {
+            return flows.shard.discard(slot);
+        }
+        flows.shard.deliver(slot, now);
+        if let Some(way) = way {
+            flows.record(slot, info, packet, way, &self.recording.recorder);
+        }
+    }
+}

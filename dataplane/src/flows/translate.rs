@@ -1,0 +1,177 @@
+//! NAT at a hook: whether a flow still asks for it, what a rule's wish becomes, and the change of the packet.
+//!
+//! As in Linux (nf_nat_inet_fn): the first packet of a flow decides, at the hook of each side; where no rule speaks, it is
+//! decided that nothing changes, which still sees to it that no two flows look alike on the way back.
+
+use std::net::IpAddr;
+
+use conntrack::{Info, Slot};
+use nat::{Flags, Manip, Pick, Range, Sides, Sources};
+use packet::{DropReason, FlowKey, Frame, L3};
+use ruleset::family::{Family, Hook};
+use ruleset::ids::WorkerId;
+use ruleset::packet::{Side, To, Translate};
+use ruleset::verdict::Verdict;
+
+use super::{Ct, Flows};
+use crate::hooks::{Random, Spot};
+use crate::owners::Owners;
+use crate::pipeline::Packet;
+use crate::tables::Tables;
+
+/// Which side Linux calls what.
+fn manip(side: Side) -> Manip {
+    match side {
+        Side::Source => Manip::Source,
+        Side::Destination => Manip::Destination,
+    }
+}
+
+/// `NF_NAT_RANGE_MAP_IPS`, `NF_NAT_RANGE_PROTO_SPECIFIED`: said by what stands in a range.
+const SAID: u32 = 1 | 2;
+
+/// What NAT chooses by.
+struct Chance<'a> {
+    random: &'a mut Random,
+    sources: &'a mut Sources,
+    owners: &'a Owners,
+    me: WorkerId,
+}
+
+impl Pick for Chance<'_> {
+    fn random(&mut self) -> u32 {
+        self.random.next()
+    }
+
+    fn is_mine(&self, reply: &FlowKey) -> bool {
+        self.owners.workers() < 2 || self.owners.of(reply) == self.me
+    }
+
+    fn nearest(&self, reply: &FlowKey, manip: Manip, port: u16) -> u16 {
+        let mut key = *reply;
+        match manip {
+            Manip::Source => key.dport = port.to_be_bytes(),
+            Manip::Destination => key.sport = port.to_be_bytes(),
+        }
+        self.owners.port_for(self.me, &key, port)
+    }
+
+    fn sources(&mut self) -> Option<&mut Sources> {
+        Some(self.sources)
+    }
+}
+
+impl Flows {
+    /// Whether a packet is to ask the rules what becomes of this side of its flow.
+    pub(crate) fn asks(&self, slot: Slot, info: Info, side: Side) -> bool {
+        !matches!(info, Info::Established | Info::EstablishedReply) && !self.is_bound(slot, side)
+    }
+
+    /// Whether it is decided what becomes of this side of a flow.
+    pub(crate) fn is_bound(&self, slot: Slot, side: Side) -> bool {
+        self.shard.flow(slot).is_none_or(|flow| nat::is_done(flow, manip(side)))
+    }
+
+    /// No rule spoke of this side of a flow: it stays, as far as it can.
+    pub(crate) fn bind_none(
+        &mut self,
+        slot: Slot,
+        side: Side,
+        random: &mut Random,
+    ) -> Result<(), DropReason> {
+        if self.is_bound(slot, side) {
+            return Ok(());
+        }
+        self.bind(slot, side, &Range::default(), random)
+    }
+
+    fn bind(
+        &mut self,
+        slot: Slot,
+        side: Side,
+        range: &Range,
+        random: &mut Random,
+    ) -> Result<(), DropReason> {
+        let Self { shard, sources, owners, me, .. } = self;
+        let mut pick = Chance { random, sources, owners, me: *me };
+        let bound = nat::bind(shard, slot, manip(side), range, &mut pick);
+        bound.map(|_| ()).map_err(|_| DropReason::NatExhausted)
+    }
+
+    /// Changes one side of a packet as its flow says.
+    pub(crate) fn rewrite<F: Frame>(
+        &self,
+        frame: &mut F,
+        packet: &mut Packet,
+        (slot, info): (Slot, Info),
+        side: Side,
+    ) -> Result<(), DropReason> {
+        let Some(flow) = self.shard.flow(slot) else { return Ok(()) };
+        let sides = match side {
+            Side::Source => Sides::Source,
+            Side::Destination => Sides::Destination,
+        };
+        let direction = info.direction();
+        if matches!(info, Info::Related | Info::RelatedReply)
+            && nat::is_error(frame, &packet.layers)
+        {
+            return nat::rewrite_error(frame, &mut packet.layers, flow, direction, sides);
+        }
+        nat::rewrite(frame, &mut packet.layers, flow, direction, sides)
+    }
+
+    /// A rule wants a flow translated. [`Verdict::Drop`] where that is impossible.
+    pub(crate) fn translate(
+        &mut self,
+        ct: Ct,
+        how: &Translate,
+        spot: Spot<'_>,
+        tables: &Tables,
+        random: &mut Random,
+    ) -> Verdict {
+        let Ct::Flow(slot, _) = ct else { return Verdict::Accept };
+        if self.is_bound(slot, how.side) {
+            return Verdict::Accept;
+        }
+        let addrs = match how.to {
+            To::Same => None,
+            To::Range(min, max) => Some((min, max)),
+            To::Leaving | To::Here => match own_address(self, slot, how, spot, tables) {
+                Some(addr) => Some((addr, addr)),
+                None => return Verdict::Drop,
+            },
+        };
+        let range =
+            Range { addrs, ports: how.ports, base: how.base, flags: Flags(how.flags & !SAID) };
+        match self.bind(slot, how.side, &range, random) {
+            Ok(()) => Verdict::Accept,
+            Err(_) => Verdict::Drop,
+        }
+    }
+}
+
+/// The address of this node that stands for the flow: of the interface that it leaves by (`nf_nat_masquerade_ipv4`), or that it
+/// came by (`nf_nat_redirect_ipv4`); loopback where it began here.
+fn own_address(
+    flows: &Flows,
+    slot: Slot,
+    how: &Translate,
+    spot: Spot<'_>,
+    tables: &Tables,
+) -> Option<[u8; 16]> {
+    let family = if spot.family == Family::Ipv6 { L3::Ipv6 } else { L3::Ipv4 };
+    if how.to == To::Here && spot.hook == Hook::Output {
+        let loopback: IpAddr = match family {
+            L3::Ipv6 => std::net::Ipv6Addr::LOCALHOST.into(),
+            _ => std::net::Ipv4Addr::LOCALHOST.into(),
+        };
+        return Some(crate::hooks::bytes(loopback));
+    }
+    let device = if how.to == To::Leaving { spot.oif } else { spot.iif }?;
+    let index = tables.iface_by_index(crate::rib::IfIndex(device.index))?;
+    let towards = crate::pipeline::address(
+        &flows.shard.flow(slot)?.key(conntrack::Direction::Original).dst,
+        family,
+    );
+    tables.iface(index)?.source_for(towards).map(crate::hooks::bytes)
+}
