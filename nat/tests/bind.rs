@@ -9,7 +9,7 @@ use common::*;
 use conntrack::Direction::{Original, Reply};
 use conntrack::proto::tcp::{State, Tcp};
 use conntrack::{Shard, Slot, Status};
-use nat::{Bound, Exhausted, Flags, Manip, Pick, Range, Sources, bind, is_done};
+use nat::{Bound, Exhausted, Manip, Pick, Range, Sources, bind, is_done};
 use packet::toeplitz::{Input, Inverse};
 use packet::{FlowKey, SymmetricToeplitz, Tick};
 use proptest::prelude::*;
