@@ -26,5 +26,5 @@ pub mod tuple;
 pub use event::Event;
 pub use flow::{Direction, Flow, Info, Slot, Status};
 pub use settings::Settings;
-pub use shard::{Clash, Config, Full, Hash, Shard, Stats};
+pub use shard::{Clash, Config, Full, Guess, Hash, Shard, Stats};
 pub use snapshot::Snapshot;

@@ -1,5 +1,6 @@
 //! How long flows live.
 
+use arrayvec::ArrayVec;
 use packet::Tick;
 
 use super::wheel::Due;
@@ -7,6 +8,8 @@ use super::{Shard, beat_after};
 use crate::flow::{BEAT, Slot, Status};
 
 const SECOND: u64 = 1_000_000_000;
+/// Flows that are ended together.
+const TOGETHER: usize = 16;
 /// Deadlines lie at most so many beats ahead: they wrap.
 const FARTHEST: u64 = i32::MAX as u64;
 
@@ -72,14 +75,26 @@ impl Shard {
     pub fn expire(&mut self, now: Tick, budget: usize) -> usize {
         let beat = (now.0 / BEAT) as u32;
         let mut ended = 0;
-        for _ in 0..budget {
-            match self.wheel.take(&mut self.flows, beat) {
-                Some(Due::Expired(slot)) => {
-                    self.kill(slot, now);
-                    ended += 1;
+        let mut left = budget;
+        let mut due = ArrayVec::<_, TOGETHER>::new();
+        while left > 0 {
+            // As many as have their buckets on the way at once.
+            while left > 0 && !due.is_full() {
+                left -= 1;
+                match self.wheel.take(&mut self.flows, beat) {
+                    Some(Due::Expired(slot)) => {
+                        let Some(flow) = self.flow(slot) else { continue };
+                        let hashes = self.hashes(flow);
+                        hashes.iter().for_each(|hash| self.prefetch_bucket(*hash));
+                        due.push((slot, hashes));
+                    }
+                    Some(Due::Later) => {}
+                    None => left = 0,
                 }
-                Some(Due::Later) => {}
-                None => break,
+            }
+            ended += due.len();
+            for (slot, hashes) in due.drain(..) {
+                self.kill_confirmed(slot, hashes, now);
             }
         }
         ended

@@ -49,6 +49,15 @@ impl Hash {
     pub const NONE: Self = Self(0);
 }
 
+/// Which flow [`Shard::prefetch_flow`] thinks it will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guess(Option<Entry>);
+
+impl Guess {
+    /// None that it knows of.
+    pub const NONE: Self = Self(None);
+}
+
 /// How a shard is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -144,25 +153,52 @@ impl Shard {
         self.index.prefetch(hash);
     }
 
-    /// The second stage: asks for the lines of the flows in the bucket that may be it.
+    /// The second stage: asks for the lines of the flows in the bucket that may be it, and says which to look at first.
     #[inline(always)]
-    pub fn prefetch_flow(&self, hash: Hash) {
+    pub fn prefetch_flow(&self, hash: Hash) -> Guess {
+        let mut guess = Guess::NONE;
         for entry in self.index.candidates(hash) {
             if let Some(flow) = self.flows.get(entry.slot().0) {
                 prefetch::line(flow.half(entry.direction()));
                 prefetch::line(&flow.shared);
+                guess = Guess(Some(entry));
             }
         }
+        guess
     }
 
     /// The confirmed flow with this key, and as which of its two.
     #[inline(always)]
     pub fn find(&self, key: &FlowKey, hash: Hash) -> Option<(Slot, Direction)> {
-        let is_it = |entry: Entry| {
-            let flow = self.flows.get(entry.slot().0);
-            flow.is_some_and(|flow| flow.key(entry.direction()) == key)
-        };
-        self.index.find(hash, is_it).map(|entry| (entry.slot(), entry.direction()))
+        let found = self.index.find(hash, |entry| self.is_key(entry, key));
+        found.map(|entry| (entry.slot(), entry.direction()))
+    }
+
+    /// The same, where the second stage was gone through: what it guessed is looked at first. Flows may have come and gone
+    /// since.
+    #[inline(always)]
+    pub fn find_guessed(
+        &self,
+        key: &FlowKey,
+        hash: Hash,
+        guess: Guess,
+    ) -> Option<(Slot, Direction)> {
+        match guess.0 {
+            Some(entry) if self.is_key(entry, key) && self.is_confirmed(entry.slot()) => {
+                Some((entry.slot(), entry.direction()))
+            }
+            _ => self.find(key, hash),
+        }
+    }
+
+    #[inline(always)]
+    fn is_key(&self, entry: Entry, key: &FlowKey) -> bool {
+        self.flows.get(entry.slot().0).is_some_and(|flow| same(flow.key(entry.direction()), key))
+    }
+
+    #[inline(always)]
+    fn is_confirmed(&self, slot: Slot) -> bool {
+        self.flow(slot).is_some_and(|flow| flow.status().has(Status::CONFIRMED))
     }
 
     /// A flow, confirmed or not.
@@ -207,6 +243,8 @@ impl Shard {
         }
         *self.flows.get_mut(slot.0).ok_or(Full)? = flow;
         self.stats.count += 1;
+        // Nobody has looked for it; its confirmation will.
+        self.prefetch_bucket(self.hash(&reply));
         Ok(slot)
     }
 
@@ -243,6 +281,7 @@ impl Shard {
         };
         let keys = [Direction::Original, Direction::Reply].map(|direction| *flow.key(direction));
         let hashes = keys.each_ref().map(|key| self.hash(key));
+        hashes.iter().for_each(|hash| self.prefetch_bucket(*hash));
         for (key, hash) in keys.iter().zip(hashes) {
             if let Some((with, direction)) = self.find(key, hash) {
                 self.stats.insert_failed += 1;
@@ -286,12 +325,19 @@ impl Shard {
         if !flow.status().has(Status::CONFIRMED) {
             return self.discard(slot);
         }
-        for direction in [Direction::Original, Direction::Reply] {
-            if let Some(flow) = self.flow(slot) {
-                let hash = self.hash(flow.key(direction));
-                self.index.remove(hash, Entry::new(slot, direction));
-            }
-        }
+        let hashes = self.hashes(flow);
+        self.kill_confirmed(slot, hashes, now);
+    }
+
+    /// The hashes of both keys.
+    #[inline(always)]
+    fn hashes(&self, flow: &Flow) -> [Hash; 2] {
+        [Direction::Original, Direction::Reply].map(|direction| self.hash(flow.key(direction)))
+    }
+
+    fn kill_confirmed(&mut self, slot: Slot, [original, reply]: [Hash; 2], now: Tick) {
+        self.index.remove(original, Entry::new(slot, Direction::Original));
+        self.index.remove(reply, Entry::new(slot, Direction::Reply));
         self.wheel.remove(&mut self.flows, slot);
         self.weak.remove(slot);
         self.end(slot, now);
@@ -313,6 +359,7 @@ impl Shard {
             && !flow.status().has(Status::CONFIRMED)
         {
             flow.half_mut(Direction::Reply).key = reply;
+            self.prefetch_bucket(self.hash(&reply));
         }
     }
 
@@ -403,6 +450,19 @@ impl Shard {
     pub fn capacity(&self) -> u32 {
         self.max
     }
+}
+
+/// Whether two keys are the same, in one go: the compiler's own way has a branch for each field.
+#[inline(always)]
+fn same(this: &FlowKey, that: &FlowKey) -> bool {
+    let addresses = |key: &FlowKey| [u128::from_ne_bytes(key.src), u128::from_ne_bytes(key.dst)];
+    let rest = |key: &FlowKey| {
+        let ([s0, s1], [d0, d1], [z0, z1]) = (key.sport, key.dport, key.zone);
+        u64::from_ne_bytes([s0, s1, d0, d1, key.protocol, key.family, z0, z1])
+    };
+    let ([this_src, this_dst], [that_src, that_dst]) = (addresses(this), addresses(that));
+    let different = this_src ^ that_src | this_dst ^ that_dst | u128::from(rest(this) ^ rest(that));
+    different == 0
 }
 
 /// Full buckets on the way into the index, from which on a chain is called too long.

@@ -345,3 +345,23 @@ fn deadlines_go_on_when_beats_wrap() {
     assert!(shard.remaining(slot, after(29)).abs_diff(1000) < 20);
     assert_eq!(shard.expire(after(31), 100), 1);
 }
+
+#[test]
+fn a_guess_that_is_no_longer_true_is_not_believed() {
+    let mut shard = shard(10);
+    let slot = add(&mut shard, 1, 30, at(0));
+    let hash = shard.hash(&key(1));
+    let guess = shard.prefetch_flow(hash);
+    assert_eq!(shard.find_guessed(&key(1), hash, guess), Some((slot, Direction::Original)));
+    assert_eq!(shard.find_guessed(&key(1), hash, Guess::NONE), Some((slot, Direction::Original)));
+    shard.kill(slot, at(0));
+    assert_eq!(shard.find_guessed(&key(1), hash, guess), None);
+    // Another flow in the same slot, and one with the same key that is not confirmed.
+    let again = shard.create(key(1), back(&key(1)), at(0)).unwrap();
+    assert_eq!((again, shard.find_guessed(&key(1), hash, guess)), (slot, None));
+    shard.discard(again);
+    assert_eq!(add(&mut shard, 2, 30, at(0)), slot);
+    assert_eq!(shard.find_guessed(&key(1), hash, guess), None);
+    let moved = add(&mut shard, 1, 30, at(0));
+    assert_eq!(shard.find_guessed(&key(1), hash, guess), Some((moved, Direction::Original)));
+}

@@ -10,6 +10,8 @@
 //! Deadlines wrap; they lie at most 2³¹ beats (417 days) ahead. A list that is not finished for want of budget is gone on
 //! with at the next call: time stands still for the wheel meanwhile.
 
+use packet::prefetch;
+
 use super::pages::Pages;
 use crate::flow::{Flow, Slot};
 
@@ -105,6 +107,11 @@ impl Wheel {
     pub(super) fn take(&mut self, flows: &mut Pages<Flow>, now: u32) -> Option<Due> {
         while now.wrapping_sub(self.at) <= i32::MAX as u32 {
             if let Some(slot) = self.first() {
+                if let Some(next) = flows.get(slot.0).and_then(|flow| flows.get(flow.links()[0])) {
+                    // Its turn comes next, and this one's end does not wait for it.
+                    next.halves.iter().for_each(prefetch::line);
+                    prefetch::line(&next.shared);
+                }
                 self.remove(flows, slot);
                 let ahead =
                     flows.get(slot.0).map_or(0, |flow| flow.shared.deadline.wrapping_sub(self.at));
