@@ -22,7 +22,7 @@ mod translate;
 
 use conntrack::shard::Shard;
 use conntrack::track::{self, Input, Tracked};
-use conntrack::{Direction, Hash, Info, Slot, Status};
+use conntrack::{Direction, Guess, Hash, Info, Slot, Status};
 use nat::Sources;
 use packet::{DropReason, FragmentPart, Frame, L2Kind, PacketIo, Tick};
 use ruleset::family::{Family, Hook};
@@ -117,17 +117,18 @@ impl Flows {
                 self.shard.prefetch_bucket(*hash);
             }
         }
-        for ((step, _), hash) in burst.iter().zip(&hashes) {
+        let mut guesses = [Guess::NONE; packet::BURST];
+        for (((step, _), hash), guess) in burst.iter().zip(&hashes).zip(&mut guesses) {
             if asks(step) {
-                self.shard.prefetch_flow(*hash);
+                *guess = self.shard.prefetch_flow(*hash);
             }
         }
-        for ((step, packet), hash) in burst.iter_mut().zip(&hashes) {
+        for (((step, packet), hash), guess) in burst.iter_mut().zip(&hashes).zip(&guesses) {
             if !asks(step) {
                 continue;
             }
             let key = track::lookup_key(&packet.layers, [0; 2]);
-            if let Some((slot, direction)) = self.shard.find(&key, *hash) {
+            if let Some((slot, direction)) = self.shard.find_guessed(&key, *hash, *guess) {
                 packet.ct = Ct::Found(slot, direction);
                 let layers = &packet.layers;
                 let plain = layers.fragment == FragmentPart::Whole && !layers.options;
