@@ -86,13 +86,16 @@ pub(crate) struct Flows {
     era: u32,
     /// Verdicts are remembered.
     caching: bool,
+    /// When the last packet was tracked: what NAT takes for now.
+    now: Tick,
 }
 
 impl Flows {
     /// Over a table, as the worker `me` of those that own flows.
     pub(crate) fn new(shard: Shard, owners: Owners, me: WorkerId) -> Self {
         let sources = Sources::new();
-        Self { shard, sources, owners, me, recipes: Recipes::new(), era: 1, caching: true }
+        let (recipes, now) = (Recipes::new(), Tick::default());
+        Self { shard, sources, owners, me, recipes, era: 1, caching: true, now }
     }
 
     /// Switches the cache on or off: with the same rules and packets, only speed may differ.
@@ -186,6 +189,7 @@ impl Flows {
             _ => track::Place::Prerouting,
         };
         let input = Input { frame, layers: &packet.layers, place, zone, found };
+        self.now = now;
         match track::packet(&mut self.shard, &input, now) {
             Tracked::Flow { slot, info } => packet.ct = Ct::Flow(slot, info),
             Tracked::Invalid => packet.ct = Ct::None,

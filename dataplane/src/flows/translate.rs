@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use conntrack::{Info, Slot};
 use nat::{Flags, Manip, Pick, Range, Sides, Sources};
-use packet::{DropReason, FlowKey, Frame, L3};
+use packet::{DropReason, FlowKey, Frame, L3, Tick};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
 use ruleset::packet::{Side, To, Translate};
@@ -36,6 +36,7 @@ struct Chance<'a> {
     sources: &'a mut Sources,
     owners: &'a Owners,
     me: WorkerId,
+    now: Tick,
 }
 
 impl Pick for Chance<'_> {
@@ -54,6 +55,10 @@ impl Pick for Chance<'_> {
             Manip::Destination => key.sport = port.to_be_bytes(),
         }
         self.owners.port_for(self.me, &key, port)
+    }
+
+    fn now(&self) -> Option<Tick> {
+        Some(self.now)
     }
 
     fn sources(&mut self) -> Option<&mut Sources> {
@@ -92,8 +97,8 @@ impl Flows {
         range: &Range,
         random: &mut Random,
     ) -> Result<(), DropReason> {
-        let Self { shard, sources, owners, me, .. } = self;
-        let mut pick = Chance { random, sources, owners, me: *me };
+        let Self { shard, sources, owners, me, now, .. } = self;
+        let mut pick = Chance { random, sources, owners, me: *me, now: *now };
         let bound = nat::bind(shard, slot, manip(side), range, &mut pick);
         bound.map(|_| ()).map_err(|_| DropReason::NatExhausted)
     }
