@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::ids::WorkerId;
+use crate::tally::{Tallies, Tally};
 
 /// Counters of a chunk.
 const CHUNK: usize = 256;
@@ -58,29 +59,42 @@ struct Row([Cell; CHUNK]);
 /// A row for each worker.
 type Chunk = Arc<[Row]>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Free {
-    workers: usize,
     places: Vec<(Chunk, u8)>,
 }
 
-/// Where counters come from.
+/// Where counters come from, and tallies of connections.
 #[derive(Clone, Debug)]
-pub struct CounterPool(Arc<Mutex<Free>>);
+pub struct CounterPool {
+    free: Arc<Mutex<Free>>,
+    workers: usize,
+    tallies: Tallies,
+}
 
 impl CounterPool {
     /// Counters that `workers` workers count in.
     pub fn new(workers: usize) -> Self {
-        Self(Arc::new(Mutex::new(Free { workers, places: Vec::new() })))
+        let workers = workers.max(1);
+        Self { free: Arc::default(), workers, tallies: Tallies::default() }
+    }
+
+    /// A tally of connections.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        self.tallies.make(self.workers)
+    }
+
+    /// The tallies.
+    pub(crate) fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// A counter that stands at `start`.
     pub fn take(&self, start: Totals) -> Counter {
-        let mut free = self.0.lock();
+        let mut free = self.free.lock();
         if free.places.is_empty() {
-            let rows = (0..free.workers.max(1))
-                .map(|_| Row(std::array::from_fn(|_| Cell::default())))
-                .collect();
+            let rows =
+                (0..self.workers).map(|_| Row(std::array::from_fn(|_| Cell::default()))).collect();
             let chunk: Chunk = rows;
             free.places.extend((0..=u8::MAX).rev().map(|at| (chunk.clone(), at)));
         }
@@ -190,7 +204,7 @@ impl Hash for Counter {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.chunk.is_empty() {
-            self.pool.0.lock().places.push((self.chunk.clone(), self.at));
+            self.pool.free.lock().places.push((self.chunk.clone(), self.at));
         }
     }
 }
@@ -222,6 +236,6 @@ mod tests {
             let again = pool.take(Totals::default());
             assert_eq!(again.read(), Totals::default());
         }
-        assert_eq!(pool.0.lock().places.len(), CHUNK);
+        assert_eq!(pool.free.lock().places.len(), CHUNK);
     }
 }

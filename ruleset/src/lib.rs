@@ -26,6 +26,7 @@ pub mod reference;
 pub mod regs;
 pub mod schema;
 mod sums;
+pub mod tally;
 pub mod trace;
 pub mod verdict;
 pub mod xt;

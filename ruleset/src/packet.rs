@@ -18,7 +18,8 @@ mod info;
 mod record;
 mod write;
 
-pub use ct::{Connection, INVALID, Side, Template, To, Translate, UNTRACKED};
+pub(crate) use ct::{ASSURED, set_labels, set_mark};
+pub use ct::{Connection, Side, Template, To, Translate};
 pub use info::{ExtHeader, Transport};
 pub use record::{COUNTED, Constancy, Counted, Recorder};
 pub use write::arrival;
@@ -86,7 +87,7 @@ impl Meta {
         trace: false,
         trace_id: 0,
         untracked: false,
-        template: Template { zone: [0; 2] },
+        template: Template { zone: [0; 2], said: false },
     };
 }
 
@@ -168,7 +169,8 @@ pub trait Env {
     fn connection(&mut self) -> Option<&mut dyn Connection> {
         None
     }
-    /// Whether a connection with this key is there (`ct count`): the worker's own, by either direction.
+    /// Whether a connection with this key is there (`ct count`): the worker's own, by either direction. One of TCP that is closed,
+    /// or only waits in TIME_WAIT, is not.
     fn is_connected(&self, _key: &packet::FlowKey) -> bool {
         false
     }

@@ -13,6 +13,7 @@ use crate::family::{ChainType, Family, HANDLERS, Hook};
 use crate::ids::{ChainId, Generation, ObjectId, SetId};
 use crate::model::{Base, Chain, Object, Set, Slots, State, TableFlags, Tracking};
 use crate::packet::Side;
+use crate::tally::Tallies;
 
 /// Hooks that a program distinguishes.
 const HOOKS: usize = 7;
@@ -59,6 +60,8 @@ pub struct Program {
     pub generation: Generation,
     /// Which families' packets are tracked.
     pub tracking: Tracking,
+    /// What rules count connections by, for the workers to sweep.
+    pub tallies: Tallies,
     chains: Slots<Chain>,
     sets: Slots<Set>,
     objects: Slots<Object>,
@@ -68,10 +71,11 @@ pub struct Program {
 impl Program {
     /// The program of a state. What `before` has and did not change is shared; `hooks_changed` says whether a base chain
     /// came, went or changed, or a family begins or ceases to be tracked.
-    pub fn new(state: &State, before: &Self, hooks_changed: bool) -> Self {
+    pub fn new(state: &State, before: &Self, hooks_changed: bool, tallies: &Tallies) -> Self {
         Self {
             generation: state.generation,
             tracking: state.tracking,
+            tallies: tallies.clone(),
             chains: state.chains.clone(),
             sets: state.sets.clone(),
             objects: state.objects.clone(),

@@ -1,11 +1,15 @@
-//! `connlimit`: matches by how many connections there are. Connection tracking counts them; without it there are none.
+//! `connlimit`: matches by how many connections there are of those that met it (Linux: `nft_connlimit.c`).
+
+use std::sync::Arc;
 
 use nfnetlink::{Attr, Errno, Result, Writer};
 
-use super::{Decode, Encode, Expr, Kind};
+use super::{Decode, Encode, Expr, Kind, Ref};
+use crate::counters::CounterPool;
 use crate::family::Family;
 use crate::packet::Cx;
 use crate::schema::Field as _;
+use crate::tally::{By, Tally};
 use crate::verdict::Verdict;
 
 crate::attributes! {
@@ -24,10 +28,13 @@ const OVER: u32 = 1;
 /// Registered in `REGISTRY`.
 pub(crate) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, stateful: true };
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct ConnLimit {
     count: u32,
     over: bool,
+    family: Family,
+    tally: Arc<Tally>,
+    counters: CounterPool,
 }
 
 fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
@@ -40,7 +47,13 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         Family::Inet | Family::Ipv4 | Family::Ipv6 | Family::Bridge => {}
         Family::Arp | Family::Netdev => return Err(Errno::EPROTONOSUPPORT.into()),
     }
-    Ok(Box::new(ConnLimit { count, over: flags & OVER != 0 }))
+    Ok(Box::new(ConnLimit {
+        count,
+        over: flags & OVER != 0,
+        family: cx.family(),
+        tally: cx.counters.tally(),
+        counters: cx.counters.clone(),
+    }))
 }
 
 impl Expr for ConnLimit {
@@ -48,8 +61,12 @@ impl Expr for ConnLimit {
         &KIND
     }
 
-    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
-        if self.over { Verdict::Break } else { Verdict::Continue }
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        match self.tally.count(cx, By::default(), self.count) {
+            Some(count) if (count > self.count) == self.over => Verdict::Continue,
+            Some(_) => Verdict::Break,
+            None => Verdict::Drop,
+        }
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
@@ -64,6 +81,15 @@ impl Expr for ConnLimit {
     }
 
     fn fresh(&self) -> Option<Box<dyn Expr>> {
-        Some(Box::new(self.clone()))
+        let (tally, counters) = (self.counters.tally(), self.counters.clone());
+        Some(Box::new(Self { tally, counters, ..*self }))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.tally.is_empty()
+    }
+
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        each(Ref::Tracking(self.family));
     }
 }

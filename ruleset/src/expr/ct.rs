@@ -1,13 +1,13 @@
-//! `ct`: what is known of a packet's connection.
+//! `ct`: what is known of a packet's connection (Linux: `nft_ct.c`).
 //!
-//! No packet has a connection before there is connection tracking: each is answered as Linux answers for a packet without
-//! an entry.
+//! A packet that is said to be tracked in some zone carries a template until it is tracked, and that is what is read and, to no
+//! effect, changed.
 
 use nfnetlink::{Attr, Errno, Result, Writer};
 
-use super::{Decode, Encode, Expr, Kind};
+use super::{Decode, Encode, Expr, Kind, Ref};
 use crate::family::Family;
-use crate::packet::Cx;
+use crate::packet::{ASSURED, Connection, Constancy, Cx, set_labels, set_mark};
 use crate::regs::Reg;
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -83,15 +83,16 @@ crate::choice! {
 /// Registered in `REGISTRY`.
 pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, stateful: false };
 
-/// `NF_CT_STATE_INVALID_BIT`, `NF_CT_STATE_UNTRACKED_BIT`.
-const INVALID: u32 = 1;
-const UNTRACKED: u32 = 1 << 6;
+/// [`FlowKey::family`](packet::FlowKey::family).
+const IPV4: u8 = 4;
+const IPV6: u8 = 6;
 
 #[derive(Debug)]
 struct Get {
     key: Key,
     dreg: Reg,
     direction: Option<u8>,
+    family: Family,
 }
 
 #[derive(Debug)]
@@ -99,6 +100,7 @@ struct Set {
     key: Key,
     sreg: Reg,
     direction: Option<u8>,
+    family: Family,
 }
 
 /// Whether a direction must be said, must not, or may.
@@ -124,14 +126,15 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         }
         _ => {}
     }
+    let family = cx.family();
     let expr: Box<dyn Expr> = match (dreg, sreg) {
         (Some(dreg), _) => {
             cx.store(dreg, len)?;
-            Box::new(Get { key, dreg, direction })
+            Box::new(Get { key, dreg, direction, family })
         }
         (_, Some(sreg)) => {
             cx.load(sreg, len)?;
-            Box::new(Set { key, sreg, direction })
+            Box::new(Set { key, sreg, direction, family })
         }
         _ => return Err(Errno::EINVAL.into()),
     };
@@ -185,17 +188,91 @@ impl Key {
     }
 }
 
+/// Bytes as a register has them, and how many.
+type Answer = ([u8; 16], usize);
+
+fn answer<const N: usize>(bytes: [u8; N]) -> Answer {
+    let mut all = [0; 16];
+    all.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    (all, N)
+}
+
+impl Get {
+    /// `None` where it cannot be told of this connection.
+    fn answer(&self, of: &dyn Connection) -> Option<Answer> {
+        let word = |word: u32| Some(answer(word.to_ne_bytes()));
+        let key = of.key(self.direction.unwrap_or(0));
+        let addr = |addr: [u8; 16]| (addr, if key.family == IPV4 { 4 } else { 16 });
+        let of_family = |family, addr| (key.family == family).then_some(addr);
+        match self.key {
+            Key::Direction => Some(answer([of.direction()])),
+            Key::Status => word(of.status()),
+            Key::Mark => word(of.mark()),
+            Key::SecMark => word(of.secmark()),
+            Key::Expiration => word(of.expires_in()),
+            Key::Id => word(of.id()),
+            // The state is read above; nothing expects connections, and no events are to be read.
+            Key::State | Key::Helper | Key::EventMask => None,
+            Key::L3Protocol => Some(answer([match key.family {
+                IPV4 => Family::Ipv4 as u8,
+                IPV6 => Family::Ipv6 as u8,
+                _ => 0,
+            }])),
+            Key::Protocol => Some(answer([key.protocol])),
+            Key::Src => Some(addr(key.src)),
+            Key::Dst => Some(addr(key.dst)),
+            Key::SrcIp => of_family(IPV4, addr(key.src)),
+            Key::DstIp => of_family(IPV4, addr(key.dst)),
+            Key::SrcIp6 => of_family(IPV6, addr(key.src)),
+            Key::DstIp6 => of_family(IPV6, addr(key.dst)),
+            Key::ProtoSrc => Some(answer(key.sport)),
+            Key::ProtoDst => Some(answer(key.dport)),
+            Key::Labels => Some(answer(of.labels())),
+            Key::Pkts => Some(answer(of.account(self.direction).0.to_ne_bytes())),
+            Key::Bytes => Some(answer(of.account(self.direction).1.to_ne_bytes())),
+            Key::AvgPkt => {
+                let (packets, bytes) = of.account(self.direction);
+                Some(answer(bytes.checked_div(packets).unwrap_or(0).to_ne_bytes()))
+            }
+            // One that has a zone in one direction only has that.
+            Key::Zone => Some(answer(
+                match self.direction {
+                    Some(direction) => of.zone(direction),
+                    None => of.zone(0).max(of.zone(1)),
+                }
+                .to_ne_bytes(),
+            )),
+        }
+    }
+}
+
 impl Expr for Get {
     fn kind(&self) -> &'static Kind {
         &KIND
     }
 
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
-        if self.key != Key::State {
-            return Verdict::Break;
+        if self.key == Key::State {
+            let state = cx.state();
+            cx.regs.set_u32(self.dreg, state);
+            return Verdict::Continue;
         }
-        cx.regs.set_u32(self.dreg, if cx.meta.untracked { UNTRACKED } else { INVALID });
+        let Some(connection) = cx.connection_or_template() else { return Verdict::Break };
+        let Some((bytes, len)) = self.answer(connection) else { return Verdict::Break };
+        // Of the status, all that changes while a connection is established is that it becomes assured.
+        let settled = self.key != Key::Status || connection.status() & ASSURED != 0;
+        cx.regs.set(self.dreg, bytes.get(..len).unwrap_or_default());
+        if !settled {
+            cx.recorder.spoil();
+        }
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        match self.key {
+            Key::Expiration | Key::Pkts | Key::Bytes | Key::AvgPkt => Constancy::Packet,
+            _ => Constancy::Flow,
+        }
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
@@ -205,6 +282,10 @@ impl Expr for Get {
             direction.put(3, out);
         }
     }
+
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        each(Ref::Tracking(self.family));
+    }
 }
 
 impl Expr for Set {
@@ -212,8 +293,40 @@ impl Expr for Set {
         &KIND
     }
 
-    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        if self.key == Key::Zone {
+            let zone = cx.regs.get(self.sreg, 2).first_chunk().copied();
+            cx.track_in(zone.map_or(0, u16::from_ne_bytes), self.direction);
+            return Verdict::Continue;
+        }
+        let word = cx.regs.u32(self.sreg);
+        let Some(connection) = cx.env.connection() else { return Verdict::Continue };
+        let changed = match self.key {
+            Key::Mark => set_mark(connection, word),
+            Key::SecMark if connection.secmark() != word => {
+                connection.set_secmark(word);
+                true
+            }
+            Key::Labels => {
+                let bits = cx.regs.get(self.sreg, 16).first_chunk().copied().unwrap_or_default();
+                set_labels(connection, bits)
+            }
+            Key::EventMask => {
+                connection.set_event_mask(word);
+                false
+            }
+            _ => false,
+        };
+        if changed {
+            cx.recorder.spoil();
+        }
         Verdict::Continue
+    }
+
+    /// The first packet that sets something spoils what is recorded, since rules before this one may have read it. Once it
+    /// is set, no packet of the flow changes it any more.
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
@@ -222,5 +335,9 @@ impl Expr for Set {
         if let Some(direction) = self.direction {
             direction.put(3, out);
         }
+    }
+
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        each(Ref::Tracking(self.family));
     }
 }

@@ -246,5 +246,6 @@ impl Expr for Dynset {
 
     fn refs(&self, each: &mut dyn FnMut(Ref)) {
         each(Ref::Set(self.set));
+        self.exprs.iter().for_each(|expr| expr.refs(each));
     }
 }

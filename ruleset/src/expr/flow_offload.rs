@@ -26,13 +26,16 @@ pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, statef
 struct FlowOffload {
     id: FlowtableId,
     name: Name,
+    family: Family,
 }
 
 fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
     let name = Name::from(Attributes::decode(data)?.name.0);
     let id = cx.table.flowtables.named(&*name).ok_or(Errno::ENOENT)?;
     match cx.family() {
-        Family::Ipv4 | Family::Ipv6 | Family::Inet => Ok(Box::new(FlowOffload { id, name })),
+        Family::Ipv4 | Family::Ipv6 | Family::Inet => {
+            Ok(Box::new(FlowOffload { id, name, family: cx.family() }))
+        }
         Family::Arp | Family::Bridge | Family::Netdev => Err(Errno::EOPNOTSUPP.into()),
     }
 }
@@ -56,6 +59,7 @@ impl Expr for FlowOffload {
 
     fn refs(&self, each: &mut dyn FnMut(Ref)) {
         each(Ref::Flowtable(self.id));
+        each(Ref::Tracking(self.family));
     }
 
     fn requires(&self) -> Requires {

@@ -96,7 +96,7 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
 }
 
 /// Bob Jenkins's hash of bytes (lookup3, public domain), as Linux has it on little-endian machines.
-fn jhash(bytes: &[u8], seed: u32) -> u32 {
+pub(crate) fn jhash(bytes: &[u8], seed: u32) -> u32 {
     const START: u32 = 0xdead_beef;
     let start = START.wrapping_add(bytes.len() as u32).wrapping_add(seed);
     let [mut a, mut b, mut c] = [start; 3];

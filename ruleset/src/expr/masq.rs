@@ -1,12 +1,12 @@
-//! `masq`: gives a connection the address of the interface that it leaves by as its source. What NAT there is reads what stands here
-//! (see `nat`).
+//! `masq`: gives a connection the address of the interface that it leaves by as its source.
+//! (Linux: `nft_masq.c`), see `nat`.
 
 use nfnetlink::{Attr, Errno, Result, Writer};
 
-use super::nat::{FLAGS, range};
-use super::{Decode, Encode, Expr, Kind, Requires};
+use super::nat::{FLAGS, PORTS, ports, range};
+use super::{Decode, Encode, Expr, Kind, Ref, Requires};
 use crate::family::{ChainType, Family, Hook, Hooks};
-use crate::packet::{Constancy, Cx};
+use crate::packet::{Constancy, Cx, Side, To, Translate};
 use crate::regs::Reg;
 use crate::schema::{Field as _, Value as _};
 use crate::verdict::Verdict;
@@ -28,6 +28,7 @@ pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, statef
 
 #[derive(Debug)]
 struct Masq {
+    family: Family,
     flags: u32,
     ports: Option<(Reg, Reg)>,
 }
@@ -42,7 +43,7 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         return Err(Errno::EINVAL.into());
     }
     let ports = range(cx, attrs.port_min, attrs.port_max, 2)?;
-    Ok(Box::new(Masq { flags, ports }))
+    Ok(Box::new(Masq { family: cx.family(), flags, ports }))
 }
 
 impl Expr for Masq {
@@ -50,8 +51,11 @@ impl Expr for Masq {
         &KIND
     }
 
-    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
-        Verdict::Accept
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        let mut how = Translate::new(Side::Source, cx.place.family, self.flags);
+        how.to = To::Leaving;
+        how.ports = ports(cx, self.ports.filter(|_| self.flags & PORTS != 0));
+        cx.env.translate(&how)
     }
 
     fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
@@ -64,6 +68,10 @@ impl Expr for Masq {
             min.put(2, out);
             max.put(3, out);
         }
+    }
+
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        each(Ref::Tracking(self.family));
     }
 
     fn requires(&self) -> Requires {

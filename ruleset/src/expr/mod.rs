@@ -62,6 +62,9 @@ mod xfrm;
 mod xt_match;
 mod xt_target;
 
+pub(crate) use hash::jhash;
+pub(crate) use numgen::scale;
+
 /// Every expression, by name. The one place that knows them all.
 pub static REGISTRY: &[&Kind] = &[
     &bitwise::KIND,
@@ -139,6 +142,11 @@ pub trait Expr: Debug + Send + Sync {
 
     /// In a set's element, Linux must look after it from time to time (`NFT_EXPR_GC`), for which not every set is made.
     fn is_visited(&self) -> bool {
+        false
+    }
+
+    /// In a set's element that a packet put in: it knows of nothing any more, and the element may go.
+    fn is_idle(&self) -> bool {
         false
     }
 

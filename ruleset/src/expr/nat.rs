@@ -1,11 +1,11 @@
-//! `nat`: gives a connection another source or destination. What NAT there is reads what stands here; until a packet has a
-//! connection it only ends the chain, as an address that is not translated would.
+//! `nat`: gives a connection another source or destination (Linux: `nft_nat.c`). What that comes to decides the dataplane, by
+//! [`Env::translate`](crate::packet::Env::translate); chains of type nat see the first packet of a connection only.
 
 use nfnetlink::{Attr, Errno, Result, Writer};
 
-use super::{Decode, Encode, Expr, Kind, Requires};
+use super::{Decode, Encode, Expr, Kind, Ref, Requires};
 use crate::family::{ChainType, Family, Hook, Hooks};
-use crate::packet::{Constancy, Cx};
+use crate::packet::{Constancy, Cx, Side, To, Translate};
 use crate::regs::Reg;
 use crate::schema::{Field as _, Value as _};
 use crate::verdict::Verdict;
@@ -14,7 +14,7 @@ crate::attributes! {
     /// Gives a connection another source or destination.
     struct Attributes("nat") {
         /// Which.
-        1 => side: Side,
+        1 => side: Which,
         /// The address's family.
         2 => family: Option<u32>,
         /// Register with the first address.
@@ -32,7 +32,7 @@ crate::attributes! {
 
 crate::choice! {
     /// Which side is changed (`enum nft_nat_types`).
-    enum Side: u32 {
+    enum Which: u32 {
         /// The source.
         Source = 0 => "snat",
         /// The destination.
@@ -42,7 +42,8 @@ crate::choice! {
 
 /// `NF_NAT_RANGE_…`.
 const MAP_IPS: u32 = 1;
-const PORTS: u32 = 2;
+pub(super) const PORTS: u32 = 2;
+const NETMAP: u32 = 64;
 /// `NF_NAT_RANGE_MASK`.
 pub(super) const FLAGS: u32 = 0x7f;
 
@@ -51,7 +52,7 @@ pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, statef
 
 #[derive(Debug)]
 struct Nat {
-    side: Side,
+    side: Which,
     family: u32,
     addrs: Option<(Reg, Reg)>,
     ports: Option<(Reg, Reg)>,
@@ -71,6 +72,20 @@ pub(super) fn range(
     cx.load(min, len)?;
     cx.load(max, len)?;
     Ok(Some((min, max)))
+}
+
+/// Ports in registers, in host order.
+pub(super) fn ports(cx: &Cx<'_>, regs: Option<(Reg, Reg)>) -> Option<(u16, u16)> {
+    let port = |reg| cx.regs.get(reg, 2).first_chunk().copied().map_or(0, u16::from_be_bytes);
+    regs.map(|(min, max)| (port(min), port(max)))
+}
+
+/// An address in a register, as the packet's family has it.
+fn addr(cx: &Cx<'_>, reg: Reg) -> [u8; 16] {
+    let mut addr = [0; 16];
+    let len = if cx.place.family == Family::Ipv4 { 4 } else { 16 };
+    addr.iter_mut().zip(cx.regs.get(reg, len)).for_each(|(to, from)| *to = *from);
+    addr
 }
 
 fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
@@ -105,8 +120,26 @@ impl Expr for Nat {
         &KIND
     }
 
-    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
-        Verdict::Accept
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        // In tables of both families it is for the packets of its own.
+        if self.family != cx.place.family as u32 && self.family != Family::Inet as u32 {
+            return Verdict::Continue;
+        }
+        let side = match self.side {
+            Which::Source => Side::Source,
+            Which::Destination => Side::Destination,
+        };
+        let mut how = Translate::new(side, cx.place.family, self.flags);
+        if let Some((min, max)) = self.addrs {
+            let (min, max) = (addr(cx, min), addr(cx, max));
+            how.to = if self.flags & NETMAP != 0 {
+                how.mapped(&cx.layers.key, min, max)
+            } else {
+                To::Range(min, max)
+            };
+        }
+        how.ports = ports(cx, self.ports);
+        cx.env.translate(&how)
     }
 
     fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
@@ -127,11 +160,17 @@ impl Expr for Nat {
         Some(self.flags).filter(|flags| *flags != 0).give(7, out);
     }
 
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        if let Ok(Ok(family)) = u8::try_from(self.family).map(Family::from_number) {
+            each(Ref::Tracking(family));
+        }
+    }
+
     fn requires(&self) -> Requires {
         let hooks = match self.side {
             _ if !self.possible => Hooks::default(),
-            Side::Source => Hooks::of([Hook::Input, Hook::Postrouting]),
-            Side::Destination => Hooks::of([Hook::Prerouting, Hook::Output]),
+            Which::Source => Hooks::of([Hook::Input, Hook::Postrouting]),
+            Which::Destination => Hooks::of([Hook::Prerouting, Hook::Output]),
         };
         Requires::chain(ChainType::Nat, hooks)
     }

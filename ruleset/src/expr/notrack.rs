@@ -3,7 +3,7 @@
 use nfnetlink::{Attr, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::verdict::Verdict;
 
 crate::attributes! {
@@ -27,8 +27,12 @@ impl Expr for NoTrack {
     }
 
     fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
-        cx.meta.untracked = true;
+        cx.do_not_track();
         Verdict::Continue
+    }
+
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
     }
 
     fn encode(&self, _out: &mut Writer, _cx: &Encode<'_>) {}

@@ -57,7 +57,7 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
 }
 
 /// A 32-bit number scaled to below `modulus`.
-pub(super) const fn scale(number: u32, modulus: u32) -> u32 {
+pub(crate) const fn scale(number: u32, modulus: u32) -> u32 {
     ((number as u64 * modulus as u64) >> 32) as u32
 }
 

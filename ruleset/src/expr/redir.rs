@@ -1,12 +1,12 @@
-//! `redir`: gives a connection this node as its destination. What NAT there is reads what stands here
-//! (see `nat`).
+//! `redir`: gives a connection this node as its destination.
+//! (Linux: `nft_redir.c`), see `nat`.
 
 use nfnetlink::{Attr, Errno, Result, Writer};
 
-use super::nat::{FLAGS, range};
-use super::{Decode, Encode, Expr, Kind, Requires};
+use super::nat::{FLAGS, ports, range};
+use super::{Decode, Encode, Expr, Kind, Ref, Requires};
 use crate::family::{ChainType, Family, Hook, Hooks};
-use crate::packet::{Constancy, Cx};
+use crate::packet::{Constancy, Cx, Side, To, Translate};
 use crate::regs::Reg;
 use crate::schema::{Field as _, Value as _};
 use crate::verdict::Verdict;
@@ -28,6 +28,7 @@ pub(super) static KIND: Kind = Kind { schema: Attributes::SCHEMA, decode, statef
 
 #[derive(Debug)]
 struct Redir {
+    family: Family,
     flags: u32,
     ports: Option<(Reg, Reg)>,
 }
@@ -42,7 +43,7 @@ fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn Expr>> {
         return Err(Errno::EINVAL.into());
     }
     let ports = range(cx, attrs.port_min, attrs.port_max, 2)?;
-    Ok(Box::new(Redir { flags, ports }))
+    Ok(Box::new(Redir { family: cx.family(), flags, ports }))
 }
 
 impl Expr for Redir {
@@ -50,8 +51,11 @@ impl Expr for Redir {
         &KIND
     }
 
-    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
-        Verdict::Accept
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        let mut how = Translate::new(Side::Destination, cx.place.family, self.flags);
+        how.to = To::Here;
+        how.ports = ports(cx, self.ports);
+        cx.env.translate(&how)
     }
 
     fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
@@ -64,6 +68,10 @@ impl Expr for Redir {
             max.put(2, out);
         }
         Some(self.flags).filter(|flags| *flags != 0).give(3, out);
+    }
+
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        each(Ref::Tracking(self.family));
     }
 
     fn requires(&self) -> Requires {

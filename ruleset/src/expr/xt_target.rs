@@ -2,8 +2,8 @@
 
 use nfnetlink::{Attr, Result, Writer};
 
-use super::{Decode, Encode, Expr, Kind, Requires};
-use crate::packet::Cx;
+use super::{Decode, Encode, Expr, Kind, Ref, Requires};
+use crate::packet::{Constancy, Cx};
 use crate::schema::{Blob, Text};
 use crate::verdict::Verdict;
 use crate::xt::{Attached, Role, attach};
@@ -41,10 +41,18 @@ impl Expr for Target {
         self.0.eval(cx)
     }
 
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        self.0.constancy
+    }
+
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {
         out.str(1, self.0.extension.name);
         out.u32(2, self.0.extension.revision.into());
         out.put(3, &self.0.told);
+    }
+
+    fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        self.0.refs(each);
     }
 
     fn requires(&self) -> Requires {

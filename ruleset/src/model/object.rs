@@ -58,6 +58,11 @@ pub trait ObjectBody: Any + Debug + Send + Sync {
         false
     }
 
+    /// Whether packets are tracked while it is there.
+    fn needs_tracking(&self) -> bool {
+        false
+    }
+
     /// Which chains it may be used from.
     fn requires(&self) -> Requires {
         Requires::ANYTHING

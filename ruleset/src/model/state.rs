@@ -67,7 +67,12 @@ impl Tracking {
             }
             Family::Ipv4 => change(&mut self.ipv4),
             Family::Ipv6 => change(&mut self.ipv6),
-            Family::Bridge => change(&mut self.bridge),
+            Family::Bridge => {
+                // What is bridged may be routed, too.
+                change(&mut self.bridge);
+                change(&mut self.ipv4);
+                change(&mut self.ipv6);
+            }
             Family::Arp | Family::Netdev => {}
         }
     }

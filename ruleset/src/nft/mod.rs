@@ -138,7 +138,12 @@ impl NfTables {
 
     /// Has the workers run the state as it is.
     fn run(&mut self, hooks_changed: bool) {
-        self.program = Arc::new(Program::new(&self.state, &self.program, hooks_changed));
+        self.program = Arc::new(Program::new(
+            &self.state,
+            &self.program,
+            hooks_changed,
+            self.counters.tallies(),
+        ));
         (self.host.publish)(self.program.clone());
     }
 

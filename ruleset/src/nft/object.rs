@@ -6,7 +6,7 @@ use nfnetlink::attr::Writer;
 use nfnetlink::message::{NLM_F_EXCL, NLM_F_REPLACE};
 use nfnetlink::{Attr, Dump, Errno, Events, Header, NfGen, Reply, Result};
 
-use crate::expr::Encode;
+use crate::expr::{Encode, Ref};
 use crate::ids::{Handle, ObjectId};
 use crate::model::{Object, ObjectBody, ObjectKind, State, Table};
 use crate::object;
@@ -50,9 +50,10 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
     let name: crate::model::Name = name.str(NAME_LEN)?.into();
     let table = op.batch.state.table_mut(handle).ok_or(Errno::ENOENT)?;
     let (key, handle_in_table) = (table.key.clone(), table.next_handle());
+    let tracks = body.needs_tracking();
     let id = op.batch.state.objects.insert_with(|slot| Object {
         id: ObjectId(slot),
-        table: key,
+        table: key.clone(),
         name: name.clone(),
         handle: handle_in_table,
         body,
@@ -60,6 +61,9 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
         userdata,
     });
     let id = ObjectId(id);
+    if tracks {
+        op.batch.link(None, Ref::Tracking(key.family));
+    }
     let table = op.batch.state.table_mut(handle).ok_or(Errno::ENOENT)?;
     table.objects.insert((number, name), handle_in_table, id);
     announce(op, id)
@@ -130,6 +134,9 @@ pub(super) fn delete(op: &mut Op<'_>) -> Result<()> {
 /// Takes an object out that nothing uses, and tells of it.
 pub(super) fn remove(op: &mut Op<'_>, id: ObjectId) -> Result<()> {
     let object = op.batch.state.objects.remove(id.0).ok_or(Errno::ENOENT)?;
+    if object.body.needs_tracking() {
+        op.batch.unlink(None, Ref::Tracking(object.table.family));
+    }
     let table = op.batch.state.table_of(&object.table).ok_or(Errno::ENOENT)?.handle;
     let table = op.batch.state.table_mut(table).ok_or(Errno::ENOENT)?;
     table.objects.remove(&(object.body.kind().kind, object.name.clone()), object.handle);

@@ -89,7 +89,9 @@ pub(super) fn new(op: &mut Op<'_>) -> Result<()> {
     }
     let new = Making { table, name, spec: spec.into(), tuning: wanted.tuning };
     let userdata = userdata(at(&attrs, USERDATA).as_ref())?;
+    let refs = new.spec.clone();
     let set = new.make(&mut op.batch.state, userdata)?;
+    refs.exprs.iter().for_each(|expr| expr.refs(&mut |to| op.batch.link(None, to)));
     op.batch.ids.sets.insert((table, id.u32()?), set);
     if wanted.flags.has(SetFlags::ANONYMOUS) {
         op.batch.unbound.push(set);
@@ -427,6 +429,7 @@ pub(super) fn remove_unused(op: &mut Op<'_>) -> Result<()> {
 pub(super) fn take(batch: &mut Batch, id: SetId) -> Option<std::sync::Arc<Set>> {
     let set = batch.state.sets.remove(id.0)?;
     elem::release_all(batch, &set);
+    set.spec.exprs.iter().for_each(|expr| expr.refs(&mut |to| batch.unlink(None, to)));
     if let Some(table) = batch.state.table_of(&set.table).map(|table| table.handle) {
         batch.state.free_name(table, &set.name);
         if let Some(table) = batch.state.table_mut(table) {

@@ -6,6 +6,7 @@ use nfnetlink::attr::Writer;
 use nfnetlink::message::{NLM_F_EXCL, NLM_F_REPLACE};
 use nfnetlink::{Attr, Client, Dump, Errno, Reply, Result};
 
+use crate::expr::Ref;
 use crate::family::Family;
 use crate::ids::{Handle, SetId};
 use crate::model::{ChainFlags, Index, State, Table, TableFlags, TableKey};
@@ -228,6 +229,7 @@ pub(super) fn disown(state: &mut State, client: Client) -> bool {
             }
             continue;
         }
+        untrack(state, table);
         table.chains.iter().for_each(|id| drop(state.chains.remove(id.0)));
         table.sets.iter().for_each(|id| drop(state.sets.remove(id.0)));
         table.objects.iter().for_each(|id| drop(state.objects.remove(id.0)));
@@ -235,6 +237,30 @@ pub(super) fn disown(state: &mut State, client: Client) -> bool {
         state.remove_table(table.handle);
     }
     !owned.is_empty()
+}
+
+/// What is in a table that goes needs no tracking any more.
+fn untrack(state: &mut State, table: &Table) {
+    let mut ends = Vec::new();
+    let mut each = |to| {
+        if let Ref::Tracking(family) = to {
+            ends.push(family);
+        }
+    };
+    for chain in table.chains.iter().filter_map(|id| state.chain(id)) {
+        chain.rules.iter().for_each(|rule| rule.refs(&mut each));
+    }
+    for set in table.sets.iter().filter_map(|id| state.set(id)) {
+        set.spec.exprs.iter().for_each(|expr| expr.refs(&mut each));
+    }
+    for object in table.objects.iter().filter_map(|id| state.object(id)) {
+        if object.body.needs_tracking() {
+            each(Ref::Tracking(table.family()));
+        }
+    }
+    for family in ends {
+        state.tracking.end(family);
+    }
 }
 
 /// `NFT_MSG_GETTABLE` of one.

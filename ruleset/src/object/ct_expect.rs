@@ -30,7 +30,7 @@ pub(super) static TYPE: ObjectType = ObjectType {
     kind: ObjectKind(9),
     schema: Attributes::SCHEMA,
     decode,
-    refusal: Some(super::NEEDS_CONNECTIONS),
+    refusal: Some(super::NO_HELPERS),
 };
 
 /// TCP, UDP, DCCP, SCTP, UDP-Lite.
@@ -68,6 +68,10 @@ impl ObjectBody for Body {
 
     fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Continue
+    }
+
+    fn needs_tracking(&self) -> bool {
+        true
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

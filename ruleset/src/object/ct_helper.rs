@@ -26,7 +26,7 @@ pub(super) static TYPE: ObjectType = ObjectType {
     kind: ObjectKind(3),
     schema: Attributes::SCHEMA,
     decode,
-    refusal: Some(super::NEEDS_CONNECTIONS),
+    refusal: Some(super::NO_HELPERS),
 };
 
 /// Helpers that Linux has: transport protocols, and whether there is one for IPv6, too.
@@ -93,6 +93,10 @@ impl ObjectBody for Body {
 
     fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Continue
+    }
+
+    fn needs_tracking(&self) -> bool {
+        true
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

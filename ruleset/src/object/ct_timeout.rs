@@ -5,7 +5,7 @@ use nfnetlink::{Attr, Attrs, Errno, Result, Writer};
 use crate::expr::{Decode, Encode};
 use crate::family::Family;
 use crate::model::{ObjectBody, ObjectKind, ObjectType};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::schema::{Blob, Field as _};
 use crate::verdict::Verdict;
 
@@ -22,12 +22,8 @@ crate::attributes! {
 }
 
 /// Registered in `REGISTRY`.
-pub(super) static TYPE: ObjectType = ObjectType {
-    kind: ObjectKind(7),
-    schema: Attributes::SCHEMA,
-    decode,
-    refusal: Some(super::NEEDS_CONNECTIONS),
-};
+pub(super) static TYPE: ObjectType =
+    ObjectType { kind: ObjectKind(7), schema: Attributes::SCHEMA, decode, refusal: None };
 
 /// A protocol's states: seconds by number of the attribute, 1 first, where nothing is said.
 const PROTOCOLS: &[(u8, &[u32])] = &[
@@ -78,8 +74,22 @@ impl ObjectBody for Body {
         &TYPE
     }
 
-    fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
+    fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
+        if let Some(connection) = cx.env.connection()
+            && connection.key(0).protocol == self.l4proto
+        {
+            connection.set_timeouts(self.l4proto, &self.seconds);
+        }
         Verdict::Continue
+    }
+
+    /// It is for connections that are not confirmed.
+    fn constancy(&self, _cx: &Cx<'_>) -> Constancy {
+        Constancy::Flow
+    }
+
+    fn needs_tracking(&self) -> bool {
+        true
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

@@ -11,7 +11,7 @@
 
 use nfnetlink::Writer;
 
-use crate::expr::{Encode, Expr};
+use crate::expr::{Encode, Expr, Ref};
 use crate::model::{ObjectBody, ObjectKind, ObjectType};
 use crate::packet::{Constancy, Cx};
 use crate::verdict::Verdict;
@@ -41,9 +41,10 @@ pub static REGISTRY: &[&ObjectType] = &[
     &synproxy::TYPE,
 ];
 
-/// Why rules cannot use objects of connection tracking.
-const NEEDS_CONNECTIONS: &str =
-    "this object needs connection tracking, which this dataplane does not have";
+/// Why rules cannot use helpers, and what helpers announce.
+const NO_HELPERS: &str = "connections of this dataplane have no helpers";
+/// Why rules cannot use proxies for handshakes.
+const NO_PROXY: &str = "this dataplane answers no handshakes for others";
 
 /// The kind of this number.
 pub fn find(kind: ObjectKind) -> Option<&'static ObjectType> {
@@ -72,5 +73,11 @@ impl ObjectBody for Shared {
 
     fn encode(&self, out: &mut Writer, cx: &Encode<'_>) {
         self.expr.encode(out, cx);
+    }
+
+    fn needs_tracking(&self) -> bool {
+        let mut needs = false;
+        self.expr.refs(&mut |to| needs |= matches!(to, Ref::Tracking(_)));
+        needs
     }
 }

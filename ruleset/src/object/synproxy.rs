@@ -16,7 +16,7 @@ pub(super) static TYPE: ObjectType = ObjectType {
     kind: ObjectKind(10),
     schema: Attributes::SCHEMA,
     decode,
-    refusal: Some(super::NEEDS_CONNECTIONS),
+    refusal: Some(super::NO_PROXY),
 };
 
 fn decode(data: &Attr<'_>, cx: &mut Decode<'_>) -> Result<Box<dyn ObjectBody>> {
@@ -30,6 +30,10 @@ impl ObjectBody for SynProxy {
 
     fn eval(&self, _cx: &mut Cx<'_>) -> Verdict {
         Verdict::Continue
+    }
+
+    fn needs_tracking(&self) -> bool {
+        true
     }
 
     fn encode(&self, out: &mut Writer, _cx: &Encode<'_>) {

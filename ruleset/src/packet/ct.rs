@@ -6,10 +6,46 @@ use packet::FlowKey;
 
 use crate::family::Family;
 
+use super::Cx;
+
 /// `NF_CT_STATE_INVALID_BIT`: what `ct state` reads of a packet that has no connection.
-pub const INVALID: u32 = 1;
+const INVALID: u32 = 1;
 /// `NF_CT_STATE_UNTRACKED_BIT`: of one that is not tracked.
-pub const UNTRACKED: u32 = 1 << 6;
+const UNTRACKED: u32 = 1 << 6;
+/// `IP_CT_NEW`.
+const NEW: u8 = 2;
+/// `IPS_TEMPLATE` and `IPS_CONFIRMED`.
+/// What [`Translate::flags`] may have.
+const CHOICES: u32 = 4 | 8 | 16 | 32 | 64;
+const TEMPLATE: u32 = 1 << 11 | 1 << 3;
+
+/// `IPS_ASSURED`: of a connection's status, what may still come when it is established, and then stays.
+pub(crate) const ASSURED: u32 = 1 << 2;
+
+/// `NF_CT_STATE_BIT`.
+const fn state_bit(info: u8) -> u32 {
+    1 << (info % 3 + 1)
+}
+
+/// Gives a connection another mark. Whether it was another.
+#[inline]
+pub(crate) fn set_mark(connection: &mut dyn Connection, mark: u32) -> bool {
+    let changes = connection.mark() != mark;
+    if changes {
+        connection.set_mark(mark);
+    }
+    changes
+}
+
+/// Gives a connection these labels, too. Whether it lacked one.
+#[inline]
+pub(crate) fn set_labels(connection: &mut dyn Connection, labels: [u8; 16]) -> bool {
+    let lacks = connection.labels().iter().zip(labels).any(|(has, wanted)| wanted & !has != 0);
+    if lacks {
+        connection.set_labels(labels, labels);
+    }
+    lacks
+}
 
 /// A packet's connection. Directions: 0 is the first packet's, 1 is back.
 pub trait Connection {
@@ -88,9 +124,126 @@ pub struct Translate {
     pub flags: u32,
 }
 
-/// How a packet is to be tracked (Linux: the template that it carries), said before it is.
+impl Translate {
+    /// One that changes nothing so far.
+    pub(crate) const fn new(side: Side, family: Family, flags: u32) -> Self {
+        Self { side, family, to: To::Same, ports: None, base: 0, flags: flags & CHOICES }
+    }
+
+    /// One to one: the host part of what the packet has on this side, in the network that the addresses `min` and `max` have in
+    /// common (`NF_NAT_RANGE_NETMAP`).
+    pub(crate) fn mapped(&self, key: &FlowKey, min: [u8; 16], max: [u8; 16]) -> To {
+        let mut addr = match self.side {
+            Side::Source => key.src,
+            Side::Destination => key.dst,
+        };
+        for ((to, min), max) in addr.iter_mut().zip(min).zip(max) {
+            let host = min ^ max;
+            *to = *to & host | min & !host;
+        }
+        To::Range(addr, addr)
+    }
+}
+
+/// How a packet is to be tracked (Linux: the template that it carries), said before it is: what tracks it takes it away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// The zone, by direction: `ct original zone set`, `ct reply zone set`, or both.
     pub zone: [u16; 2],
+    /// Something was said, be it zone 0. What is said first counts.
+    pub said: bool,
+}
+
+/// Until it is tracked, a packet that has a template reads as a new connection of which nothing is known, and stays so.
+impl Connection for Template {
+    fn info(&self) -> u8 {
+        NEW
+    }
+
+    fn key(&self, _direction: u8) -> FlowKey {
+        FlowKey::default()
+    }
+
+    fn status(&self) -> u32 {
+        TEMPLATE
+    }
+
+    fn mark(&self) -> u32 {
+        0
+    }
+
+    fn set_mark(&mut self, _mark: u32) {}
+
+    fn secmark(&self) -> u32 {
+        0
+    }
+
+    fn set_secmark(&mut self, _secmark: u32) {}
+
+    fn expires_in(&self) -> u32 {
+        0
+    }
+
+    fn labels(&self) -> [u8; 16] {
+        [0; 16]
+    }
+
+    fn set_labels(&mut self, _bits: [u8; 16], _mask: [u8; 16]) {}
+
+    fn account(&self, _direction: Option<u8>) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn zone(&self, direction: u8) -> u16 {
+        let [original, reply] = self.zone;
+        if direction == 0 { original } else { reply }
+    }
+
+    fn id(&self) -> u32 {
+        0
+    }
+
+    fn set_event_mask(&mut self, _mask: u32) {}
+
+    fn set_timeouts(&mut self, _protocol: u8, _seconds: &[u32]) {}
+}
+
+impl Cx<'_> {
+    /// What `ct state` reads.
+    #[inline]
+    pub(crate) fn state(&mut self) -> u32 {
+        let none = if self.meta.untracked { UNTRACKED } else { INVALID };
+        self.connection_or_template().map_or(none, |connection| state_bit(connection.info()))
+    }
+
+    /// The packet's connection, or what stands for one before it is tracked.
+    #[inline]
+    pub(crate) fn connection_or_template(&mut self) -> Option<&mut dyn Connection> {
+        match self.env.connection() {
+            Some(connection) => Some(connection),
+            None if self.meta.template.said => Some(&mut self.meta.template),
+            None => None,
+        }
+    }
+
+    /// Has the packet not tracked, unless it is already, or it is said how (`notrack`).
+    pub(crate) fn do_not_track(&mut self) {
+        if self.connection_or_template().is_none() {
+            self.meta.untracked = true;
+        }
+    }
+
+    /// Has the packet tracked in a zone, in one direction or both, on the same condition.
+    pub(crate) fn track_in(&mut self, zone: u16, direction: Option<u8>) {
+        if self.connection_or_template().is_some() {
+            return;
+        }
+        self.meta.untracked = false;
+        let zone = match direction {
+            Some(0) => [zone, 0],
+            Some(_) => [0, zone],
+            None => [zone; 2],
+        };
+        self.meta.template = Template { zone, said: true };
+    }
 }

@@ -15,9 +15,10 @@ use std::fmt;
 
 use nfnetlink::{Errno, Result};
 
-use crate::expr::{Decode, Requires};
+use crate::counters::CounterPool;
+use crate::expr::{Decode, Ref, Requires};
 use crate::family::{ChainType, Family, Hook, Hooks};
-use crate::packet::Cx;
+use crate::packet::{Constancy, Cx};
 use crate::verdict::Verdict;
 
 mod bridge;
@@ -78,6 +79,8 @@ pub struct Extension {
     pub hooks: Hooks,
     /// The protocol that its rule must match; 0 for any.
     pub protocol: u8,
+    /// Whether what it does is the same for all packets of a flow, unless its structure says otherwise.
+    pub constancy: Constancy,
     /// Reads its structure.
     pub make: fn(&mut Use<'_>) -> Result<Act>,
 }
@@ -112,6 +115,7 @@ impl Extension {
         table: None,
         hooks: Hooks::ALL,
         protocol: 0,
+        constancy: Constancy::Packet,
         make: |_| Err(Errno::EINVAL.into()),
     };
     /// A target of both IP families, of which all is told.
@@ -201,6 +205,12 @@ pub struct Use<'a> {
     pub(crate) protocol: u16,
     /// It matches all but that protocol.
     pub(crate) inverted: bool,
+    /// Where tallies come from.
+    pub(crate) counters: &'a CounterPool,
+    /// Packets are to be tracked for it.
+    pub(crate) tracks: bool,
+    /// Whether what it does is the same for all packets of a flow; what makes it may correct that.
+    pub(crate) constancy: Constancy,
 }
 
 impl Use<'_> {
@@ -209,11 +219,21 @@ impl Use<'_> {
         self.protocol == u16::from(protocol) && !self.inverted
     }
 
-    /// Refuses the rule where there is no connection tracking (`nf_ct_netns_get`).
-    pub(crate) fn tracked(&self) -> Result<()> {
+    /// Has packets tracked; refuses the rule where there is no connection tracking (`nf_ct_netns_get`).
+    pub(crate) fn tracked(&mut self) -> Result<()> {
         match self.family {
             Family::Arp | Family::Netdev => Err(Errno::EPROTONOSUPPORT.into()),
-            _ => Ok(()),
+            _ => {
+                self.tracks = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Each packet must be looked at where this is so.
+    pub(crate) fn looks_if(&mut self, looks: bool) {
+        if looks {
+            self.constancy = Constancy::Packet;
         }
     }
 
@@ -261,7 +281,10 @@ pub struct Attached {
     pub extension: &'static Extension,
     /// Its structure, as listings have it.
     pub told: Box<[u8]>,
+    /// Whether what it does is the same for all packets of a flow.
+    pub constancy: Constancy,
     family: Family,
+    tracks: bool,
     act: Act,
 }
 
@@ -277,6 +300,13 @@ impl Attached {
     #[inline]
     pub fn eval(&self, cx: &mut Cx<'_>) -> Verdict {
         (self.act)(cx)
+    }
+
+    /// What it points at.
+    pub fn refs(&self, each: &mut dyn FnMut(Ref)) {
+        if self.tracks {
+            each(Ref::Tracking(self.family));
+        }
     }
 
     /// What it asks of base chains.
@@ -330,7 +360,7 @@ pub fn attach(
     for (to, from) in told.iter_mut().zip(bytes).take(extension.told.min(extension.size)) {
         *to = *from;
     }
-    let act = (extension.make)(&mut Use {
+    let mut of = Use {
         info: Info(bytes),
         told: &mut told,
         family,
@@ -338,6 +368,11 @@ pub fn attach(
         hook,
         protocol,
         inverted,
-    })?;
-    Ok(Attached { extension, told: told.into(), family, act })
+        counters: cx.counters,
+        tracks: false,
+        constancy: extension.constancy,
+    };
+    let act = (extension.make)(&mut of)?;
+    let Use { tracks, constancy, .. } = of;
+    Ok(Attached { extension, told: told.into(), constancy, family, tracks, act })
 }

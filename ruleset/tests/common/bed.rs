@@ -11,16 +11,25 @@ use nfnetlink::message::{
 };
 use nfnetlink::server::Engine;
 use nfnetlink::{Header, Message, Messages, NfGen};
-use packet::{Layers, VecFrame, checksum, layers};
+use packet::{FlowKey, Layers, VecFrame, checksum, layers};
 use ruleset::expr::LogRecord;
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
 use ruleset::nft::{Host, NfTables, SUBSYSTEM, msg};
-use ruleset::packet::{Cx, Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Recorder, Seen};
+use ruleset::packet::{
+    Connection, Cx, Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Recorder, Seen,
+    Translate,
+};
 use ruleset::program::Program;
 use ruleset::reference::{Outcome, run};
 use ruleset::regs::Regs;
 use ruleset::trace::Trace;
+use ruleset::verdict::Verdict;
+
+#[path = "link.rs"]
+mod link;
+
+pub(crate) use link::*;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
@@ -30,6 +39,10 @@ pub(crate) struct Bed {
     pub(crate) client: u64,
     pub(crate) program: Arc<Mutex<Arc<Program>>>,
     pub(crate) now: Arc<AtomicU64>,
+    /// The connection of packets that pass.
+    pub(crate) link: Option<Link>,
+    /// Connections that are there.
+    pub(crate) there: Vec<FlowKey>,
 }
 
 /// A message of a batch.
@@ -58,7 +71,7 @@ impl Bed {
             publish: Box::new(move |program| *published.lock().unwrap() = program),
         })));
         let client = engine.connect(0, 1, true);
-        Self { engine, client, program, now }
+        Self { engine, client, program, now, link: None, there: Vec::new() }
     }
 
     /// Sends a datagram; error codes and all other messages that come back.
@@ -106,6 +119,17 @@ impl Bed {
 
     /// A table `t` with a base chain `c` whose policy is drop, and a rule of each list of expressions.
     pub(crate) fn rules(&mut self, family: Family, hook: u32, rules: &[&[Expr<'_>]]) -> i32 {
+        self.rules_of("filter", family, hook, rules)
+    }
+
+    /// The same in a chain of this type.
+    pub(crate) fn rules_of(
+        &mut self,
+        kind: &str,
+        family: Family,
+        hook: u32,
+        rules: &[&[Expr<'_>]],
+    ) -> i32 {
         let mut ops = vec![
             op(msg::NEWTABLE, family, NLM_F_CREATE, |out| out.str(1, "t")),
             op(msg::NEWCHAIN, family, NLM_F_CREATE, |out| {
@@ -119,7 +143,7 @@ impl Bed {
                     }
                 });
                 out.u32(5, 0);
-                out.str(7, "filter");
+                out.str(7, kind);
             }),
         ];
         ops.extend(rules.iter().map(|exprs| rule(family, exprs)));
@@ -147,13 +171,14 @@ impl Bed {
         };
         let mut frame = VecFrame::from_bytes(bytes);
         let mut layers = layers::parse(&frame).unwrap();
-        let (mut meta, mut effects, mut world) =
-            (Meta::default(), Effects::default(), World::default());
+        let (mut meta, mut effects) = (Meta::default(), Effects::default());
+        let (link, there) = (self.link.clone(), self.there.clone());
+        let mut world = World { link, there, ..World::default() };
         let place = Place {
             family: way.family,
             hook: way.hook,
             iif: Some(iif),
-            oif: None,
+            oif: (way.hook == Hook::Postrouting).then_some(iif),
             now: self.now.load(Ordering::Relaxed),
             wall: 0,
             worker: WorkerId(way.worker),
@@ -180,6 +205,8 @@ impl Bed {
             bytes: frame.to_vec(),
             logged: world.logged,
             recorder,
+            link: world.link,
+            asked: world.asked,
         }
     }
 }
@@ -201,14 +228,32 @@ pub(crate) struct Passed {
     pub(crate) bytes: Vec<u8>,
     pub(crate) logged: Vec<(String, u8, u32)>,
     pub(crate) recorder: Recorder,
+    pub(crate) link: Option<Link>,
+    pub(crate) asked: Vec<Translate>,
 }
 
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) logged: Vec<(String, u8, u32)>,
+    pub(crate) link: Option<Link>,
+    pub(crate) there: Vec<FlowKey>,
+    pub(crate) asked: Vec<Translate>,
 }
 
 impl Env for World {
+    fn connection(&mut self) -> Option<&mut dyn Connection> {
+        self.link.as_mut().map(|link| link as _)
+    }
+
+    fn is_connected(&self, key: &FlowKey) -> bool {
+        self.there.contains(key)
+    }
+
+    fn translate(&mut self, how: &Translate) -> Verdict {
+        self.asked.push(*how);
+        Verdict::Accept
+    }
+
     fn random(&mut self) -> u32 {
         0
     }

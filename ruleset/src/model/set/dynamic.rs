@@ -164,9 +164,12 @@ impl Dynamic {
         Some(extra)
     }
 
-    /// Drops what is over and what `keep` does not hold for, then rests for a time that grows with the number of elements.
+    /// Drops what is over or idle and what `keep` does not hold for, then rests for a time that grows with the number of elements.
     pub(super) fn sweep(&self, now: u64, keep: impl Fn(&Key) -> bool) {
-        self.retain(|key, extra| !extra.lifetime.is_over(now) && keep(key));
+        self.retain(|key, extra| {
+            let idle = extra.exprs.iter().any(|expr| expr.is_idle());
+            !extra.lifetime.is_over(now) && !idle && keep(key)
+        });
         self.rests_until.store(now + super::pause(self.len()), Ordering::Relaxed);
     }
 

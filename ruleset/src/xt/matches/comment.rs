@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "comment",
+    constancy: Constancy::Flow,
     help: "Carries a remark for whoever reads the rules.",
     families: ANY,
     size: 256,

@@ -1,6 +1,7 @@
 //! `connlabel`: a label of the connection.
 
 use super::*;
+use crate::packet::set_labels;
 
 /// The last label (`XT_CONNLABEL_MAXBIT`).
 const LAST: u16 = 127;
@@ -9,8 +10,8 @@ const SET: u16 = 2;
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "connlabel",
+    constancy: Constancy::Flow,
     help: "Matches by a label of the connection, or sets it.",
-    standing: Standing::Stored(NO_CONNECTION),
     families: ANY,
     size: 4,
     make: |of| {
@@ -20,7 +21,22 @@ pub(super) static ALL: &[Extension] = &[Extension {
         if label > LAST {
             return Err(Errno::ERANGE.into());
         }
-        Ok(matches(move |_| options & INVERT != 0))
+        let mut wanted = [0; 16];
+        if let Some(byte) = wanted.get_mut(usize::from(label / 8)) {
+            *byte = 1 << (label % 8);
+        }
+        Ok(matches(move |cx| {
+            let Some(connection) = cx.connection_or_template() else {
+                return options & INVERT != 0;
+            };
+            let mut labels = connection.labels().into_iter().zip(wanted);
+            let mut has = labels.any(|(has, wanted)| has & wanted != 0);
+            if !has && options & SET != 0 {
+                has = set_labels(connection, wanted);
+                cx.recorder.spoil();
+            }
+            has != (options & INVERT != 0)
+        }))
     },
     ..Extension::MATCH
 }];

@@ -5,13 +5,17 @@ use super::*;
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "connmark",
     revision: 1,
+    constancy: Constancy::Flow,
     help: "Matches by the connection's mark.",
-    standing: Standing::Stored(NO_CONNECTION),
     families: ANY,
     size: 12,
     make: |of| {
+        let (mark, mask, not) = (of.info.u32(0), of.info.u32(4), of.info.is_set(8));
         of.tracked()?;
-        Ok(always(Verdict::Break))
+        Ok(matches(move |cx| {
+            let connection = cx.connection_or_template();
+            connection.is_some_and(|connection| (connection.mark() & mask == mark) != not)
+        }))
     },
     ..Extension::MATCH
 }];

@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "devgroup",
+    constancy: Constancy::Flow,
     help: "Matches by the groups of the interfaces.",
     families: ANY,
     size: 20,

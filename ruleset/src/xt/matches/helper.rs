@@ -1,11 +1,11 @@
-//! `helper`: what helped to expect the connection.
+//! `helper`: what helped to expect the connection. Here nothing does.
 
 use super::*;
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "helper",
+    constancy: Constancy::Flow,
     help: "Matches by the helper that expected the connection.",
-    standing: Standing::Stored(NO_CONNECTION),
     families: ANY,
     size: 36,
     make: |of| {

@@ -8,6 +8,7 @@ use crate::xt::header::judge;
 pub(super) static ALL: &[Extension] = &[
     Extension {
         name: "icmp",
+        constancy: Constancy::Flow,
         help: "Matches ICMP messages by type and code.",
         families: IPV4,
         protocol: ip::ICMP,
@@ -17,6 +18,7 @@ pub(super) static ALL: &[Extension] = &[
     },
     Extension {
         name: "icmp6",
+        constancy: Constancy::Flow,
         help: "Matches ICMPv6 messages by type and code.",
         families: IPV6,
         protocol: ip::ICMP6,

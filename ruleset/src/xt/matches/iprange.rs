@@ -6,6 +6,7 @@ use crate::xt::header::{addresses, is_ipv6};
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "iprange",
     revision: 1,
+    constancy: Constancy::Flow,
     help: "Matches by ranges of addresses.",
     size: 68,
     make,

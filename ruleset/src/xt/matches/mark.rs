@@ -5,6 +5,7 @@ use super::*;
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "mark",
     revision: 1,
+    constancy: Constancy::Flow,
     help: "Matches by the packet's mark.",
     families: ANY,
     size: 12,

@@ -1,4 +1,4 @@
-//! Matches of iptables and ip6tables. What they ask of a connection is answered as for a packet without one.
+//! Matches of iptables and ip6tables.
 
 use super::*;
 
@@ -59,9 +59,6 @@ mod udp;
 mod words;
 
 pub(super) use tcpmss::mss;
-
-/// What those come to that ask of a connection.
-pub(super) const NO_CONNECTION: &str = "sees no packet's connection: each is invalid or untracked";
 
 /// Every match, by file.
 pub(super) static REGISTRY: &[&[Extension]] = &[

@@ -8,6 +8,7 @@ use crate::xt::header::{has_ports, judge};
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "multiport",
     revision: 1,
+    constancy: Constancy::Flow,
     help: "Matches by up to 15 ports and ranges of ports.",
     size: 48,
     make,

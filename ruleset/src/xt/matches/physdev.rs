@@ -5,6 +5,7 @@ use super::*;
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "physdev",
+    constancy: Constancy::Flow,
     help: "Matches by the ports of the bridge that the packet passes.",
     size: 66,
     make,

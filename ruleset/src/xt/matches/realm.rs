@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "realm",
+    constancy: Constancy::Flow,
     help: "Matches by the realm of the route.",
     families: IPV4,
     hooks: Hooks::of([Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]),

@@ -7,6 +7,7 @@ use crate::xt::header::{judge, tcp_options};
 
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "tcp",
+    constancy: Constancy::Flow,
     help: "Matches TCP packets by ports, flags and an option.",
     protocol: ip::TCP,
     size: 12,
@@ -24,6 +25,7 @@ fn make(of: &mut Use<'_>) -> Result<Act> {
     let (source, destination) = (info.range16(0), info.range16(4));
     let [option, mask, compared, inverted] = info.bytes(8);
     refuse_if(inverted & !0xf != 0)?;
+    of.looks_if(mask != 0 || compared != 0 || inverted & NOT_FLAGS != 0 || option != 0);
     Ok(judges(move |cx| {
         let is = |found: bool, not: u8| found != (inverted & not != 0);
         judge(cx, |at, header: [u8; 20]| {

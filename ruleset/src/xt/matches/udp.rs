@@ -8,6 +8,7 @@ use crate::xt::header::judge;
 pub(super) static ALL: &[Extension] = &[
     Extension {
         name: "udp",
+        constancy: Constancy::Flow,
         help: "Matches UDP packets by ports.",
         protocol: ip::UDP,
         size: 10,
@@ -16,6 +17,7 @@ pub(super) static ALL: &[Extension] = &[
     },
     Extension {
         name: "udplite",
+        constancy: Constancy::Flow,
         help: "Matches UDP-Lite packets by ports.",
         protocol: ip::UDP_LITE,
         size: 10,

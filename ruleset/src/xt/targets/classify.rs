@@ -4,6 +4,7 @@ use super::*;
 
 const BASE: Extension = Extension {
     name: "CLASSIFY",
+    constancy: Constancy::Flow,
     help: "Sets the packet's priority, a traffic class.",
     hooks: OUTBOUND,
     size: 4,

@@ -7,9 +7,10 @@ const BASE: Extension = Extension {
     name: "CT",
     help: "Says how the packet's connection is to be tracked: not at all, in a zone, with a helper.",
     standing: Standing::Stored(
-        "acts on what is not to be tracked; the rest is for connection tracking",
+        "says zones, and what is not to be tracked; connections have no helpers, and tell all events",
     ),
     table: Some("raw"),
+    constancy: Constancy::Flow,
     ..Extension::TARGET
 };
 
@@ -21,18 +22,23 @@ pub(super) static ALL: &[Extension] = &[
         name: "NOTRACK",
         help: "Has the packet not tracked.",
         table: Some("raw"),
+        constancy: Constancy::Flow,
         make: |_| Ok(untracked()),
         ..Extension::TARGET
     },
 ];
 
 const NOTRACK: u16 = 1;
+/// The zone is for one direction, or both of these; the packet's mark says it.
+const ORIGINAL: u16 = 4;
+const REPLY: u16 = 8;
+const MARK: u16 = 16;
 const NAME: usize = 16;
 const TIMEOUT: usize = 28;
 const TIMEOUT_NAME: usize = 32;
 
 fn untracked() -> Act {
-    does(|cx| cx.meta.untracked = true)
+    does(|cx| cx.do_not_track())
 }
 
 fn make(of: &mut Use<'_>, known: u16, has_timeout: bool) -> Result<Act> {
@@ -57,5 +63,16 @@ fn make(of: &mut Use<'_>, known: u16, has_timeout: bool) -> Result<Act> {
         of.info.name(TIMEOUT, TIMEOUT_NAME).ok_or(Errno::ENAMETOOLONG)?;
         return Err(Errno::ENOENT.into());
     }
-    Ok(always(Verdict::Continue))
+    let zone = of.info.u16(2);
+    let direction = match flags & (ORIGINAL | REPLY) {
+        ORIGINAL => Some(0),
+        REPLY => Some(1),
+        _ => None,
+    };
+    Ok(does(move |cx| {
+        let zone = if flags & MARK != 0 { cx.meta.mark as u16 } else { zone };
+        if !cx.meta.untracked {
+            cx.track_in(zone, direction);
+        }
+    }))
 }

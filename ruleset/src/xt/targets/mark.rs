@@ -5,6 +5,7 @@ use super::*;
 pub(super) static ALL: &[Extension] = &[Extension {
     name: "MARK",
     revision: 2,
+    constancy: Constancy::Flow,
     help: "Changes bits of the packet's mark: clears those of the mask, then toggles those of the value.",
     families: &[Family::Ipv4, Family::Ipv6, Family::Arp],
     size: 8,

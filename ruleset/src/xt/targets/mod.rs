@@ -1,6 +1,5 @@
 //! Targets of iptables, ip6tables and arptables.
 
-use super::matches::NO_CONNECTION;
 use super::*;
 
 mod audit;

@@ -1,22 +1,29 @@
 //! Each extension that acts, on packets that it means and packets that it does not. Linux itself is asked in
 //! `tests/linux/iptables.rs` and `tests/corpora/extensions.rs`.
 
+mod connections;
 mod frames;
+#[path = "../../../tests/common/link.rs"]
+mod link;
 mod matches;
 mod targets;
 
 use std::collections::BTreeSet;
 
-use packet::VecFrame;
+use packet::{FlowKey, VecFrame};
 
 use super::*;
 use crate::expr::{LogRecord, RejectWith, SendTo};
 use crate::ids::WorkerId;
-use crate::packet::{Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Recorder, Seen};
+use crate::packet::{
+    Connection, Effects, Env, FibAnswer, FibQuery, Iface, Meta, Place, Recorder, Seen, Translate,
+};
 use crate::program::Program;
 use crate::regs::Regs;
 use crate::trace::Trace;
 use crate::verdict::Queue;
+
+use link::Link;
 
 const OURS: [u8; 4] = [192, 0, 2, 1];
 const IN: Iface<'_> =
@@ -25,9 +32,26 @@ const IN: Iface<'_> =
 #[derive(Default)]
 struct World {
     logged: Vec<(String, u8, u32)>,
+    link: Option<Link>,
+    /// Connections that are there.
+    there: Vec<FlowKey>,
+    asked: Vec<Translate>,
 }
 
 impl Env for World {
+    fn connection(&mut self) -> Option<&mut dyn Connection> {
+        self.link.as_mut().map(|link| link as _)
+    }
+
+    fn is_connected(&self, key: &FlowKey) -> bool {
+        self.there.contains(key)
+    }
+
+    fn translate(&mut self, how: &Translate) -> Verdict {
+        self.asked.push(*how);
+        Verdict::Accept
+    }
+
     fn random(&mut self) -> u32 {
         1 << 30
     }
@@ -55,6 +79,9 @@ struct Tried {
     hook: Hook,
     mark: u32,
     wall: u64,
+    link: Option<Link>,
+    there: Vec<FlowKey>,
+    constancy: Constancy,
 }
 
 /// What came of a packet.
@@ -64,6 +91,10 @@ struct Came {
     meta: Meta,
     effects: Effects,
     logged: Vec<(String, u8, u32)>,
+    link: Option<Link>,
+    asked: Vec<Translate>,
+    /// The packet's flow may remember it.
+    cacheable: bool,
 }
 
 thread_local! {
@@ -73,7 +104,12 @@ thread_local! {
 /// The newest revision of an extension for a family, with these fields: where they stand, and their bytes.
 fn made(role: Role, name: &str, family: Family, fields: &[(usize, &[u8])]) -> Tried {
     let found = named(role, name).filter(|found| found.is_for(Some(family)) || found.is_for(None));
-    let extension = found.max_by_key(|found| found.revision).expect(name);
+    made_of(found.max_by_key(|found| found.revision).expect(name), family, fields)
+}
+
+/// The same of one revision.
+fn made_of(extension: &'static Extension, family: Family, fields: &[(usize, &[u8])]) -> Tried {
+    let name = extension.name;
     let mut info = vec![0; extension.aligned()];
     for (at, bytes) in fields {
         info[*at..*at + bytes.len()].copy_from_slice(bytes);
@@ -86,7 +122,7 @@ fn made(role: Role, name: &str, family: Family, fields: &[(usize, &[u8])]) -> Tr
         _ => 6,
     };
     let mut told = info.clone();
-    let act = (extension.make)(&mut Use {
+    let mut of = Use {
         info: Info(&info),
         told: &mut told,
         family,
@@ -94,10 +130,16 @@ fn made(role: Role, name: &str, family: Family, fields: &[(usize, &[u8])]) -> Tr
         hook: Hooks(0),
         protocol,
         inverted: false,
-    });
-    TRIED.with_borrow_mut(|tried| tried.insert((extension.name, role as u8)));
+        counters: &CounterPool::new(4),
+        tracks: false,
+        constancy: extension.constancy,
+    };
+    let act = (extension.make)(&mut of);
+    let constancy = of.constancy;
+    TRIED.with_borrow_mut(|tried| tried.insert((name, extension.role as u8)));
     let act = act.unwrap_or_else(|error| panic!("{name}: {error}"));
-    Tried { act, family, hook: Hook::Forward, mark: 0, wall: 0 }
+    let hook = Hook::Forward;
+    Tried { act, family, hook, mark: 0, wall: 0, link: None, there: Vec::new(), constancy }
 }
 
 impl Tried {
@@ -105,8 +147,9 @@ impl Tried {
         let mut frame = VecFrame::from_bytes(bytes);
         let mut layers = packet::layers::parse(&frame).unwrap();
         let mut meta = Meta { mark: self.mark, ..Meta::default() };
-        let (mut effects, mut world, program) =
-            (Effects::default(), World::default(), Program::default());
+        let (mut effects, program) = (Effects::default(), Program::default());
+        let (link, there) = (self.link.clone(), self.there.clone());
+        let mut world = World { link, there, ..World::default() };
         let place = Place {
             family: self.family,
             hook: self.hook,
@@ -116,7 +159,7 @@ impl Tried {
             wall: self.wall,
             worker: WorkerId(3),
         };
-        let mut recorder = Recorder::default();
+        let mut recorder = Recorder::recording();
         let mut cx = Cx {
             regs: Regs::default(),
             bytes: &mut frame,
@@ -131,7 +174,16 @@ impl Tried {
         };
         cx.look();
         let verdict = (self.act)(&mut cx);
-        Came { verdict, bytes: frame.to_vec(), meta, effects, logged: world.logged }
+        Came {
+            verdict,
+            bytes: frame.to_vec(),
+            meta,
+            effects,
+            logged: world.logged,
+            link: world.link,
+            asked: world.asked,
+            cacheable: recorder.is_cacheable() && self.constancy == Constancy::Flow,
+        }
     }
 }
 
@@ -217,6 +269,7 @@ fn every_extension_that_acts_is_tried() {
     matches::without_connections_or_sockets();
     targets::on_packets();
     frames::on_frames();
+    connections::all();
     let acts = all().filter(|found| found.standing == Standing::Acts);
     let acting: BTreeSet<_> = acts.map(|found| (found.name, found.role as u8)).collect();
     let missing: Vec<_> = TRIED.with_borrow(|tried| acting.difference(tried).copied().collect());
