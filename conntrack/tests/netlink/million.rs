@@ -1,11 +1,16 @@
 //! A million flows: dumps stream, in little memory, and no job keeps a worker for long.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use packet::FlowKey;
 
+use crate::masked::lines;
 use crate::rig::{On, Rig};
+
+/// One at a time: memory is measured for the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const FLOWS: u32 = 1_000_000;
 
@@ -18,6 +23,7 @@ fn resident() -> u64 {
 
 #[test]
 fn a_million_flows_are_counted_listed_and_flushed() {
+    let _alone = ALONE.lock();
     let Some(rig) = Rig::new(FLOWS) else { return };
     for n in 0..FLOWS {
         let [a, b, c, d] = n.to_be_bytes();
@@ -58,4 +64,32 @@ fn a_million_flows_are_counted_listed_and_flushed() {
     assert_eq!(rig.conntrack(On::Ours, "-F").code, 0);
     println!("conntrack -F: {:.2?}", start.elapsed());
     assert_eq!(rig.conntrack(On::Ours, "-C").out, "0\n");
+}
+
+#[test]
+fn what_is_restored_by_the_thousand_is_listed_as_on_the_kernel() {
+    let _alone = ALONE.lock();
+    let Some(rig) = Rig::new(200_000) else { return };
+    let mut saved = String::new();
+    for n in 0..20_000u32 {
+        let [_, b, c, d] = n.to_be_bytes();
+        saved += &format!(
+            "-A -t 5000 -u SEEN_REPLY,ASSURED -s 10.{b}.{c}.{d} -d 192.0.2.1 -r 192.0.2.1 -q 10.{b}.{c}.{d} \
+             -p tcp --sport 1{d} --dport 80 --reply-port-src 80 --reply-port-dst 1{d} --state ESTABLISHED\n"
+        );
+    }
+    let [kernel, ours] = [On::Kernel, On::Ours].map(|on| {
+        let start = Instant::now();
+        let done = rig.tool(on, "conntrack", &["-R", "-"], &saved);
+        assert_eq!(done.code, 0, "{}", done.err);
+        let restored = start.elapsed();
+        let start = Instant::now();
+        let listed = rig.conntrack(on, "-L").out;
+        println!("{on:?}: 20,000 restored in {restored:.2?}, listed in {:.2?}", start.elapsed());
+        lines(&listed)
+    });
+    assert_eq!(kernel.len(), 20_000);
+    let different = kernel.iter().zip(&ours).find(|(kernel, ours)| kernel != ours);
+    assert_eq!(different, None);
+    assert_eq!(ours.len(), 20_000);
 }
