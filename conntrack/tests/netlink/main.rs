@@ -9,5 +9,6 @@ mod events;
 mod masked;
 mod messages;
 mod million;
+mod mutated;
 mod rig;
 mod tools;

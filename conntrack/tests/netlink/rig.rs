@@ -47,7 +47,7 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    fn new(count: u16, max: u32) -> Self {
+    pub(crate) fn new(count: u16, max: u32) -> Self {
         let shard = |worker| Mutex::new(Shard::new(Config { max, worker }).unwrap());
         Self {
             shards: (0..count).map(shard).collect(),
@@ -119,7 +119,7 @@ impl nat::Pick for Picker {
     }
 }
 
-fn bind(shard: &mut Shard, slot: Slot, side: Side, choice: &Choice) -> bool {
+pub(crate) fn bind(shard: &mut Shard, slot: Slot, side: Side, choice: &Choice) -> bool {
     let manip = match side {
         Side::Source => nat::Manip::Source,
         Side::Destination => nat::Manip::Destination,
