@@ -114,7 +114,10 @@ pub(crate) enum Step {
     /// It may meet rules, and needs a route then.
     Rules,
     /// The rules spoke of its flow before.
-    Replay,
+    Replay {
+        /// Its addresses or ports are to be changed.
+        translated: bool,
+    },
     /// It is for the kernel.
     Twin,
     /// It ends here.
@@ -196,7 +199,7 @@ pub fn run<Io: PacketIo>(
             *step = admit(tables, entry, frame, packet);
         }
         let dst = match step {
-            Step::Replay => local.flows.destination(packet),
+            Step::Replay { translated: true } => local.flows.destination(packet),
             _ => &packet.layers.key.dst,
         };
         if packet.layers.l3 == L3::Ipv6 {
@@ -227,7 +230,7 @@ pub fn run<Io: PacketIo>(
                 }
                 verdict => conclude(view, local, frame, packet, verdict, now),
             },
-            Step::Replay => flows::replay(view, local, frame, packet, path, now),
+            Step::Replay { .. } => flows::replay(view, local, frame, packet, path, now),
             Step::Rules => hooks::walk(view, local, frame, packet, Some(path), now),
             Step::Twin => {
                 if let Some(frame) = local.enters(view, frame, packet, now) {

@@ -138,22 +138,20 @@ impl Flows {
                 if replayable
                     && plain
                     && layers.l2_kind == L2Kind::Unicast
-                    && self.recall(slot, direction, packet.iface).is_some()
+                    && let Some(recipe) = self.recall(slot, direction, packet.iface)
                 {
-                    *step = Step::Replay;
+                    *step = Step::Replay { translated: recipe.translated };
                 }
             }
         }
     }
 
-    /// Where a packet to be replayed goes.
+    /// Where a packet to be replayed goes that is translated: where its answers come from.
     #[inline(always)]
     pub(crate) fn destination<'p>(&'p self, packet: &'p Packet) -> &'p [u8; 16] {
         if let Ct::Found(slot, direction) = packet.ct
             && let Some(flow) = self.shard.flow(slot)
-            && flow.status().has(Status::SRC_NAT | Status::DST_NAT)
         {
-            // What comes back comes from where this goes.
             return &flow.key(direction.other()).src;
         }
         &packet.layers.key.dst
@@ -237,7 +235,7 @@ impl<Io: PacketIo> Local<Io> {
         if flows.unconfirmed(packet).is_some() {
             return flows.shard.discard(slot);
         }
-        flows.shard.deliver(slot, now);
+        track::end(&mut flows.shard, slot, now);
         if let Some(way) = way {
             flows.record(slot, info, packet, way, &self.recording.recorder);
         }

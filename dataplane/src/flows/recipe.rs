@@ -26,6 +26,9 @@ pub(crate) struct Recipe {
     pub(super) oif: IfaceSlot,
     /// and are this to their flow.
     pub(super) info: Info,
+    /// Its addresses or ports are changed. The flow says to what; whether is the rules' to say: without a chain of type nat
+    /// nothing is, as in Linux.
+    pub(super) translated: bool,
     /// What the packet leaves with.
     pub(super) meta: Meta,
     /// What counts it.
@@ -34,7 +37,8 @@ pub(crate) struct Recipe {
 
 impl Recipe {
     fn is(&self, other: &Self) -> bool {
-        (self.iif, self.oif, self.info, self.meta) == (other.iif, other.oif, other.info, other.meta)
+        (self.iif, self.oif, self.info) == (other.iif, other.oif, other.info)
+            && (self.translated, self.meta) == (other.translated, other.meta)
             && self.counters == other.counters
     }
 }
@@ -65,9 +69,10 @@ impl Recipes {
 
     /// The number of this recipe, new or known; none where there are too many.
     fn number(&mut self, recipe: Recipe) -> Option<u32> {
-        let Recipe { iif, oif, info, meta, counters } = &recipe;
+        let Recipe { iif, oif, info, translated, meta, counters } = &recipe;
         let (mark, priority) = (meta.mark, meta.priority);
-        let hash = self.hash.hash_one((iif, oif, info, mark, priority, counters.as_slice()));
+        let hash =
+            self.hash.hash_one((iif, oif, info, translated, mark, priority, counters.as_slice()));
         if let Some(number) = self.index.get(&hash) {
             return self.get(*number).is_some_and(|known| known.is(&recipe)).then_some(*number);
         }
@@ -103,7 +108,11 @@ impl Flows {
             return;
         }
         let counters = said.counted().iter().cloned().collect();
-        let recipe = Recipe { iif, oif, info, meta: packet.meta, counters };
+        let Some(flow) = self.shard.flow(slot) else { return };
+        let (came, key) = (flow.key(info.direction()), &packet.layers.key);
+        let translated = (came.src, came.dst, came.sport, came.dport)
+            != (key.src, key.dst, key.sport, key.dport);
+        let recipe = Recipe { iif, oif, info, translated, meta: packet.meta, counters };
         if let Some(recipe) = self.recipes.number(recipe) {
             let cached = Cached { era: self.era, recipe };
             self.shard.remember(slot, info.direction(), cached);

@@ -1,6 +1,5 @@
 //! The way of a packet whose flow the rules spoke of before.
 
-use conntrack::Status;
 use conntrack::track::{self, Input, Place, Tracked};
 use nat::Sides;
 use packet::{Frame, PacketIo, Tick};
@@ -34,9 +33,8 @@ pub(crate) fn replay<Io: PacketIo>(
     if *flow.key(direction) != packet.layers.key {
         return walk(view, local, frame, packet, None, now);
     }
-    let (oif, info) = (recipe.oif, recipe.info);
+    let (oif, info, translated) = (recipe.oif, recipe.info, recipe.translated);
     let number = flows.shard.cached(slot, direction).recipe;
-    let translated = flow.status().has(Status::SRC_NAT | Status::DST_NAT);
     let came = packet.layers.key;
     if translated {
         let back = flow.key(direction.other());
@@ -79,7 +77,7 @@ pub(crate) fn replay<Io: PacketIo>(
     {
         return local.drop(packet.port, reason, frame);
     }
-    flows.shard.deliver(slot, now);
+    track::end(&mut flows.shard, slot, now);
     local.link.stats.replayed.add(1);
     let (worker, size) = (local.link.worker, frame.len());
     if let Some(recipe) = flows.recipes.get(number) {
