@@ -6,6 +6,7 @@
 //! a flow's first packet    bind: which reply tuple; it is not in the table yet, so that can be chosen
 //! every packet             rewrite: headers become what the inverse of the other direction's key says
 //! an ICMP error            rewrite_error: its own addresses, and the packet that it quotes
+//! an address is gone       Sweep: the flows that were masqueraded behind it end
 //! ```
 //!
 //! A translation is nothing but the difference between a flow's two keys, as in Linux (nf_nat_core.c, nf_nat_proto.c): there is
@@ -20,6 +21,7 @@
 mod address;
 mod bind;
 mod error;
+mod masquerade;
 mod range;
 mod reuse;
 mod rewrite;
@@ -27,6 +29,7 @@ mod sources;
 
 pub use bind::{Bound, Exhausted, Pick, bind, is_done};
 pub use error::{is_error, rewrite_error};
+pub use masquerade::{Masquerades, Sweep};
 pub use range::{Flags, Manip, Range};
 pub use rewrite::{Sides, rewrite};
 pub use sources::Sources;
