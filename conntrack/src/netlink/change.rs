@@ -8,6 +8,7 @@ use super::state::{State, Update};
 use super::{Top, text};
 use crate::event;
 use crate::flow::{Slot, Status};
+use crate::settings::MAX_SECONDS;
 use crate::shard::Shard;
 
 /// Bits that a message must leave as they are: those that say what became of the flow, not what users want of it
@@ -51,7 +52,7 @@ pub(super) struct Change {
     only_new: bool,
     /// A helper is named.
     helper: bool,
-    /// Seconds.
+    /// Seconds, as many as Linux can count.
     pub(super) timeout: Option<u32>,
     status: Option<u32>,
     state: Update,
@@ -76,7 +77,7 @@ impl Change {
                 .map(|attr| names_helper(&attr))
                 .transpose()?
                 .unwrap_or(false),
-            timeout: attrs.u32(top::TIMEOUT)?,
+            timeout: attrs.u32(top::TIMEOUT)?.map(|seconds| seconds.min(MAX_SECONDS)),
             status: attrs.u32(top::STATUS)?,
             state: match attrs.get(top::PROTOINFO) {
                 Some(attr) => Update::parse(&attr, protocol)?,

@@ -10,7 +10,6 @@ use super::cta::top;
 use super::nat::{self, Bind, Choice, Side};
 use super::{CtNetlink, Named, NamedBoth, Top, ask};
 use crate::flow::{Direction, Slot};
-use crate::settings::MAX_SECONDS;
 use crate::shard::Shard;
 
 /// What a new flow is to be.
@@ -44,7 +43,7 @@ impl CtNetlink {
             return Err(Errno::EINVAL.into());
         }
         let change = Change::parse(original.key.protocol, attrs)?;
-        let seconds = change.timeout.ok_or(Errno::EINVAL)?.min(MAX_SECONDS);
+        let seconds = change.timeout.ok_or(Errno::EINVAL)?;
         if attrs.get(top::TUPLE_MASTER).is_some() {
             return Err(Errno::EOPNOTSUPP.into());
         }

@@ -18,7 +18,7 @@ use nfnetlink::{Publisher, Server, ServerConfig};
 use packet::{FlowKey, Tick};
 
 /// Seconds after which a tool counts as hanging.
-const PATIENCE: u32 = 60;
+const PATIENCE: u32 = 300;
 
 /// Whose flows a command is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
