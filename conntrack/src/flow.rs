@@ -287,6 +287,12 @@ impl Flow {
         self.shared.noted & IN_USE != 0
     }
 
+    /// Whether its packets are counted.
+    #[inline(always)]
+    pub(crate) fn has_accounts(&self) -> bool {
+        self.shared.noted & HAS_ACCOUNTS != 0
+    }
+
     /// The beat at which the list that it is in falls due: never after the deadline.
     #[inline(always)]
     pub(crate) fn filed(&self) -> u32 {

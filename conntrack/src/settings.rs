@@ -19,6 +19,8 @@ pub const MAX_SECONDS: u32 = i32::MAX as u32 / 250;
 /// Timeouts of a TCP connection: by state from SYN_SENT on, then retransmissions, then unacknowledged data
 /// (`enum ctattr_timeout_tcp`, less one).
 pub type TcpTimeouts = [u32; 11];
+/// Index in [`TcpTimeouts`]: established.
+pub const TCP_ESTABLISHED: usize = 2;
 /// Index in [`TcpTimeouts`]: closed, by a reset too.
 pub const TCP_CLOSE: usize = 7;
 /// Index in [`TcpTimeouts`]: the other side does not answer what is sent again and again.

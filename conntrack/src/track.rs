@@ -3,6 +3,7 @@
 //! # Overview
 //!
 //! ```text
+//! plain TCP -------------------> the flow, established
 //! ICMP error ------------------> error::inner -> the flow that it tells of, related
 //! found -> proto::* -----------> accepted, invalid, ended, or over and begun again
 //! not found -> proto::* on no words -> create
@@ -80,6 +81,47 @@ pub enum Tracked {
 /// Finds or makes the packet's flow, and lets the packet change it.
 #[inline]
 pub fn packet<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Tracked {
+    if let Some(tracked) = plain(shard, input, now) {
+        return tracked;
+    }
+    any(shard, input, now)
+}
+
+/// A segment of an assured TCP connection, if it is one that [`tcp::plain()`] takes: nearly all packets go this way.
+#[inline(always)]
+fn plain<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Option<Tracked> {
+    const MUST: u32 = Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED;
+    const MUST_NOT: u32 = Status::FIXED_TIMEOUT | Status::DYING;
+    let layers = input.layers;
+    let (slot, direction) = input.found?;
+    if layers.l4 != L4::Tcp || input.zone[0] != input.zone[1] {
+        return None;
+    }
+    let (late, accounted) = shard.judge(slot, |flow, policies, settings| {
+        let status = flow.status().0 & (MUST | MUST_NOT);
+        if status != MUST || !policies.is_empty() || flow.is_over(now) {
+            return None;
+        }
+        let state: &mut tcp::Tcp = zerocopy::transmute_mut!(&mut flow.shared.proto);
+        let seconds = tcp::plain_frame(state, input.frame, layers, direction, settings)?;
+        Some((flow.renew(seconds, now), flow.has_accounts()))
+    })??;
+    if late {
+        shard.file_again(slot);
+    }
+    if accounted {
+        shard.account(slot, direction, bytes(layers));
+    }
+    let info = match direction {
+        Direction::Original => Info::Established,
+        Direction::Reply => Info::EstablishedReply,
+    };
+    Some(Tracked::Flow { slot, info })
+}
+
+/// Any packet.
+#[inline(never)]
+fn any<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Tracked {
     let layers = input.layers;
     if !matches!(layers.l4, L4::Tcp | L4::Udp)
         && let Some(tracked) = unusual(shard, input, now)
@@ -87,7 +129,7 @@ pub fn packet<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> T
         return tracked;
     }
     let found = if input.zone[0] == input.zone[1] {
-        input.found.filter(|(slot, _)| shard.is_alive(*slot, now))
+        input.found
     } else {
         seek(shard, &lookup_key(layers, input.zone), input.zone, now)
     };
@@ -116,13 +158,23 @@ fn known<F: Frame>(
     now: Tick,
 ) -> Tracked {
     let layers = input.layers;
-    let Some((status, outcome)) = shard.judge(slot, |flow, policies, settings| {
+    let judged = shard.judge(slot, |flow, policies, settings| {
+        if flow.is_over(now) {
+            return None;
+        }
         let status = flow.status();
         let policy = if policies.is_empty() { 0 } else { flow.policy() };
         let timeouts = policies.timeouts(policy, layers.protocol, settings);
         let context = Context { direction, status, timeouts, settings, now };
-        (status, judge(&mut flow.shared.proto, input.frame, layers, &context))
-    }) else {
+        let outcome = judge(&mut flow.shared.proto, input.frame, layers, &context);
+        let late = match outcome {
+            Outcome::Accept { renew: Some(seconds), .. } => flow.renew(seconds, now),
+            _ => false,
+        };
+        Some((status, outcome, late, flow.has_accounts()))
+    });
+    let Some(Some((status, outcome, late, accounted))) = judged else {
+        shard.kill(slot, now);
         return begin(shard, input, now);
     };
     let info = match direction {
@@ -131,20 +183,20 @@ fn known<F: Frame>(
         Direction::Original if status.has(Status::EXPECTED) => Info::Related,
         Direction::Original => Info::New,
     };
-    match outcome {
-        Outcome::Accept { renew, assured, changed } => {
-            if let Some(seconds) = renew {
-                shard.refresh(slot, seconds, now);
-                shard.account(slot, direction, bytes(layers));
-            }
-            if changed {
-                shard.note(slot, event::PROTOINFO);
-            }
-            if assured {
-                shard.set_status(slot, Status::ASSURED);
-            }
-        }
-        _ => return refused(shard, input, (slot, info), outcome, now),
+    let Outcome::Accept { renew, assured, changed } = outcome else {
+        return refused(shard, input, (slot, info), outcome, now);
+    };
+    if late {
+        shard.file_again(slot);
+    }
+    if accounted && renew.is_some() {
+        shard.account(slot, direction, bytes(layers));
+    }
+    if changed {
+        shard.note(slot, event::PROTOINFO);
+    }
+    if assured {
+        shard.set_status(slot, Status::ASSURED);
     }
     if info == Info::EstablishedReply && !status.has(Status::SEEN_REPLY) {
         shard.set_status(slot, Status::SEEN_REPLY);

@@ -5,7 +5,7 @@ use packet::Tick;
 
 use super::wheel::Due;
 use super::{Shard, beat_after};
-use crate::flow::{BEAT, Slot, Status};
+use crate::flow::{BEAT, Flow, Slot, Status};
 
 const SECOND: u64 = 1_000_000_000;
 /// Flows that are ended together.
@@ -18,8 +18,9 @@ impl Shard {
     /// timeout is fixed.
     #[inline(always)]
     pub fn refresh(&mut self, slot: Slot, seconds: u32, now: Tick) {
-        if self.flow(slot).is_some_and(|flow| !flow.status().has(Status::FIXED_TIMEOUT)) {
-            self.set_timeout(slot, seconds, now);
+        let Some(flow) = self.flow_mut(slot) else { return };
+        if flow.renew(seconds, now) {
+            self.file_again(slot);
         }
     }
 
@@ -27,26 +28,22 @@ impl Shard {
     #[inline(always)]
     pub fn set_timeout(&mut self, slot: Slot, seconds: u32, now: Tick) {
         let Some(flow) = self.flow_mut(slot) else { return };
-        let beats = (u64::from(seconds) * SECOND).div_ceil(BEAT).min(FARTHEST) as u32;
-        if !flow.status().has(Status::CONFIRMED) {
-            flow.shared.deadline = beats;
-            return;
-        }
-        let deadline = beat_after(now).wrapping_add(beats);
-        let before = std::mem::replace(&mut flow.shared.deadline, deadline);
-        // The list that it is in falls due before `before`: only a deadline brought forward may be too early for it.
-        if is_before(deadline, before) && is_before(deadline, flow.filed()) {
-            self.wheel.remove(&mut self.flows, slot);
-            self.wheel.file(&mut self.flows, slot);
+        if flow.set_deadline(seconds, now) {
+            self.file_again(slot);
         }
     }
 
-    /// Whether a flow's time is not over yet; what is over and still there ends now.
-    #[inline(always)]
+    /// Moves a flow to the list that its deadline asks for.
+    #[cold]
+    pub(crate) fn file_again(&mut self, slot: Slot) {
+        self.wheel.remove(&mut self.flows, slot);
+        self.wheel.file(&mut self.flows, slot);
+    }
+
+    /// Whether a flow is there and its time is not over; what is over and still there ends now.
     pub(crate) fn is_alive(&mut self, slot: Slot, now: Tick) -> bool {
         let Some(flow) = self.flow(slot) else { return false };
-        let left = flow.shared.deadline.wrapping_sub((now.0 / BEAT) as u32);
-        let alive = left.wrapping_sub(1) < i32::MAX as u32 && !flow.status().has(Status::DYING);
+        let alive = !flow.is_over(now);
         if !alive {
             self.kill(slot, now);
         }
@@ -98,6 +95,35 @@ impl Shard {
             }
         }
         ended
+    }
+}
+
+impl Flow {
+    /// As [`Shard::refresh`]; true where the flow must be [filed again](Shard::file_again).
+    #[inline(always)]
+    pub(crate) fn renew(&mut self, seconds: u32, now: Tick) -> bool {
+        !self.status().has(Status::FIXED_TIMEOUT) && self.set_deadline(seconds, now)
+    }
+
+    /// As [`Shard::set_timeout`]; true where the flow must be [filed again](Shard::file_again).
+    #[inline(always)]
+    fn set_deadline(&mut self, seconds: u32, now: Tick) -> bool {
+        let beats = (u64::from(seconds) * SECOND).div_ceil(BEAT).min(FARTHEST) as u32;
+        if !self.status().has(Status::CONFIRMED) {
+            self.shared.deadline = beats;
+            return false;
+        }
+        let deadline = beat_after(now).wrapping_add(beats);
+        let before = std::mem::replace(&mut self.shared.deadline, deadline);
+        // The list that it is in falls due before `before`: only a deadline brought forward may be too early for it.
+        is_before(deadline, before) && is_before(deadline, self.filed())
+    }
+
+    /// Whether a confirmed flow's time is over, or a packet has ended it.
+    #[inline(always)]
+    pub(crate) fn is_over(&self, now: Tick) -> bool {
+        let left = self.shared.deadline.wrapping_sub((now.0 / BEAT) as u32);
+        left.wrapping_sub(1) >= i32::MAX as u32 || self.status().has(Status::DYING)
     }
 }
 

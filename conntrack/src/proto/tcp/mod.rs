@@ -3,12 +3,15 @@
 //! # Overview
 //!
 //! ```text
-//! is_sane (flags) -> begin (first segment) -> table (next state) -> odd (what the table can't tell) -> window -> timeouts
+//! plain (nearly all)
+//! any_segment: is_sane (flags) -> begin (first segment) -> table (next state) -> odd (what the table can't tell) -> window -> timeout
 //! ```
 //!
-//! A segment that is in order and only acknowledges passes four short tests. State, windows and timeouts are those of Linux
+//! State, windows and timeouts are those of Linux
 //! 6.12 to 6.18 (`nf_conntrack_tcp_packet`), in behaviour; where the node sees a connection otherwise than its ends do, it
 //! gives the ends the word: it lets pass what may make them answer, and believes the answer.
+
+use std::ops::Range;
 
 use packet::wire::tcp::{ACK, FIN, RST, SYN};
 use packet::{Frame, Layers};
@@ -16,12 +19,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Context, Outcome, of, pair};
 use crate::flow::{Direction, Status};
-use crate::settings::{TCP_CLOSE, TCP_RETRANSMIT, TCP_UNACKNOWLEDGED};
+use crate::settings::{Settings, TCP_CLOSE, TCP_RETRANSMIT, TCP_UNACKNOWLEDGED};
 
+mod plain;
 mod segment;
 mod table;
+#[cfg(test)]
+mod tests;
 mod window;
 
+pub use plain::plain;
 pub use segment::Segment;
 pub use table::{Kind, State};
 
@@ -50,7 +57,9 @@ pub mod flag {
 }
 
 /// What one side has sent and may send. Sequence numbers of the connection as it is seen here.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Peer {
     /// Behind the last byte that it sent.
@@ -64,7 +73,9 @@ pub struct Peer {
 }
 
 /// A flow's words. Arrays are by [`Direction`].
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Tcp {
     /// What each side has sent.
@@ -116,21 +127,53 @@ const TIME_WAIT: u8 = State::TimeWait as u8;
 const CLOSE: u8 = State::Close as u8;
 const SYN_SENT2: u8 = State::SynSent2 as u8;
 
-/// The segment of a frame. What has no whole header is invalid.
+/// [`plain()`] of a frame.
 #[inline(always)]
+pub(crate) fn plain_frame<F: Frame>(
+    tcp: &mut Tcp,
+    frame: &F,
+    layers: &Layers,
+    direction: Direction,
+    settings: &Settings,
+) -> Option<u32> {
+    plain(tcp, &segment::in_head(frame, layers)?, direction, settings)
+}
+
+/// The segment of a frame. What has no whole header is invalid.
 pub(crate) fn frame<F: Frame>(
     tcp: &mut Tcp,
     frame: &F,
     layers: &Layers,
     context: &Context<'_>,
 ) -> Outcome {
-    segment::with(frame, layers, |segment| packet(tcp, segment, context))
-        .unwrap_or(Outcome::Invalid)
+    let Some((segment, options)) = segment::read(frame, layers) else { return Outcome::Invalid };
+    match frame.head().get(options.clone()) {
+        Some(options) => any_segment(tcp, &Segment { options, ..segment }, context),
+        None => split(tcp, frame, &segment, options, context),
+    }
 }
 
-/// A segment of a flow.
-#[inline]
-pub fn packet(tcp: &mut Tcp, segment: &Segment<'_>, context: &Context<'_>) -> Outcome {
+/// The same where the options do not lie in the head segment.
+#[cold]
+#[inline(never)]
+fn split<F: Frame>(
+    tcp: &mut Tcp,
+    frame: &F,
+    segment: &Segment<'_>,
+    options: Range<usize>,
+    context: &Context<'_>,
+) -> Outcome {
+    let mut buffer = [0; 40];
+    let Some(bytes) = buffer.get_mut(..options.len()) else { return Outcome::Invalid };
+    if !frame.copy_out(options.start, bytes) {
+        return Outcome::Invalid;
+    }
+    any_segment(tcp, &Segment { options: bytes, ..*segment }, context)
+}
+
+/// Any segment of a flow.
+#[inline(never)]
+pub fn any_segment(tcp: &mut Tcp, segment: &Segment<'_>, context: &Context<'_>) -> Outcome {
     if !is_sane(segment.flags) {
         return Outcome::Invalid;
     }

@@ -1,7 +1,10 @@
 //! What a tracker reads of a segment.
 
-use packet::wire::tcp;
+use std::ops::Range;
+
+use packet::wire::tcp::{self, TcpHeader};
 use packet::{FragmentPart, Frame, Layers};
+use zerocopy::FromBytes;
 
 use super::{FIN, SYN, after, flag};
 
@@ -44,55 +47,61 @@ impl Segment<'_> {
         self.seq.wrapping_add(self.len).wrapping_add(more)
     }
 
+    /// Whether there may be a block that it acknowledges selectively.
+    #[inline(always)]
+    pub(super) fn has_blocks(&self) -> bool {
+        let options = self.options;
+        let timestamp = options.len() == 12 && options.starts_with(&TIMESTAMP_ONLY);
+        !(options.is_empty() || timestamp)
+    }
+
     /// The end of the highest block that it acknowledges selectively (RFC 2018), or `ack` where that is higher.
     #[inline(always)]
     pub(super) fn highest_sack(&self, ack: u32) -> u32 {
-        let options = self.options;
-        let timestamp = options.len() == 12 && options.starts_with(&TIMESTAMP_ONLY);
-        if options.is_empty() || timestamp { ack } else { sacks(options, ack) }
+        if self.has_blocks() { sacks(self.options, ack) } else { ack }
     }
 }
 
-/// Reads the segment of a frame and hands it to `judge`; `None` where there is no whole header. Options are read in place
-/// where they lie in the head segment.
+/// The segment of a frame, without its options, and where those are; `None` where there is no whole header.
 #[inline(always)]
-pub(super) fn with<F: Frame, R>(
+pub(super) fn read<F: Frame>(
     frame: &F,
     layers: &Layers,
-    judge: impl FnOnce(&Segment<'_>) -> R,
-) -> Option<R> {
+) -> Option<(Segment<'static>, Range<usize>)> {
     let at = usize::from(layers.l4_offset);
     let header = layers.tcp(frame);
     let size = (layers.end as usize).checked_sub(at)?;
-    let options = header.header_len().checked_sub(tcp::LEN)?;
     let len = size.checked_sub(header.header_len())?;
-    let segment = Segment {
+    let options = header.header_len().checked_sub(tcp::LEN)?;
+    let segment = Segment { len: len as u32, ..of(&header, layers) };
+    let from = at + tcp::LEN;
+    Some((segment, from..from + options))
+}
+
+/// The segment of a frame whose headers lie in the head segment.
+#[inline(always)]
+pub(super) fn in_head<'a, F: Frame>(frame: &'a F, layers: &Layers) -> Option<Segment<'a>> {
+    let at = usize::from(layers.l4_offset);
+    let rest = frame.head().get(at..)?;
+    let (header, _) = TcpHeader::ref_from_prefix(rest).ok()?;
+    let size = header.header_len();
+    let len = (layers.end as usize).checked_sub(at)?.checked_sub(size)?;
+    let options = rest.get(tcp::LEN..size)?;
+    Some(Segment { len: len as u32, options, ..of(header, layers) })
+}
+
+/// What the fixed header says.
+#[inline(always)]
+fn of(header: &TcpHeader, layers: &Layers) -> Segment<'static> {
+    Segment {
         seq: header.seq.get(),
         ack: header.ack.get(),
-        len: len as u32,
+        len: 0,
         window: header.window.get(),
         flags: header.flags,
         partial: layers.fragment == FragmentPart::First,
         options: &[],
-    };
-    let from = at + tcp::LEN;
-    match frame.head().get(from..from + options) {
-        Some(options) => Some(judge(&Segment { options, ..segment })),
-        None => with_split(frame, from, options, &segment, judge),
     }
-}
-
-#[cold]
-fn with_split<F: Frame, R>(
-    frame: &F,
-    from: usize,
-    len: usize,
-    segment: &Segment<'_>,
-    judge: impl FnOnce(&Segment<'_>) -> R,
-) -> Option<R> {
-    let mut buffer = [0; 40];
-    let options = buffer.get_mut(..len)?;
-    frame.copy_out(from, options).then(|| judge(&Segment { options, ..*segment }))
 }
 
 /// The options with their kinds and without their lengths, as long as they are sound; NOPs left out.

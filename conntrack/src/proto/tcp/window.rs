@@ -23,10 +23,9 @@ pub(super) enum Window {
 }
 
 /// Acknowledgements may be as old as a window, and at least this (bytes): windows of either side may not be known.
-const LEAST_ACK_WINDOW: u32 = 66_000;
+pub(super) const LEAST_ACK_WINDOW: u32 = 66_000;
 
 /// Checks a segment, and learns from it where it is inside (`tcp_in_window`).
-#[inline(always)]
 pub(super) fn check(
     tcp: &mut Tcp,
     segment: &Segment<'_>,
@@ -129,7 +128,6 @@ pub(super) fn check(
 /// A side's first segment, or a SYN that begins it anew. True when there is nothing more to check: it opens from the other
 /// side.
 #[cold]
-#[inline(never)]
 fn first(tcp: &mut Tcp, segment: &Segment<'_>, highest: u32, direction: Direction) -> bool {
     let opening = tcp.state == SYN_SENT || tcp.state == SYN_RECV;
     let end = segment.end();
