@@ -141,6 +141,7 @@ impl<Io: PacketIo> Worker<Io> {
             pipeline::run(view, &mut self.local, port, &mut burst, now);
         }
         self.local.flows.shard.expire(now, EXPIRED_PER_TURN);
+        self.local.flows.sweep(now);
         if now.since(self.kept) >= HOUSEKEEPING {
             self.kept = now;
             self.keep_house(now);
@@ -217,6 +218,7 @@ impl<Io: PacketIo> Worker<Io> {
         }
         let old = std::mem::replace(&mut self.tables, tables);
         if old.ifaces != self.tables.ifaces {
+            self.local.flows.interfaces_changed(&old.ifaces, &self.tables.ifaces);
             let recipes = self.local.flows.begin_era();
             self.retire(FromWorker::RetiredProgram(None, recipes));
         }

@@ -89,6 +89,7 @@ drop_reasons! {
     NoPeer = "no_peer", "The port's pair is not there.";
     // translation
     NatFragment = "nat_fragment", "A fragment of SCTP needs another port, and the CRC is over fragments that are not here.";
+    NatMoved = "nat_moved", "The packet's flow is masqueraded behind another interface than it leaves by now; it ended.";
     NatRedirect = "nat_redirect", "An ICMP redirect speaks of a translated flow, whose addresses mean nothing to who gets it.";
     NatTruncated = "nat_truncated", "An ICMP error quotes too little of a translated packet.";
     // rules

@@ -16,14 +16,17 @@
 //! [`Flows`] belongs to a worker and lives as long. What was remembered of flows is void in the next *era*: when other rules
 //! run, or the interfaces that rules may name have changed.
 
+mod behind;
 mod recipe;
 mod replay;
 mod translate;
 
+use std::collections::VecDeque;
+
 use conntrack::shard::Shard;
 use conntrack::track::{self, Input, Tracked};
 use conntrack::{Direction, Guess, Hash, Info, Slot, Status};
-use nat::Sources;
+use nat::{Masquerades, Sources, Sweep};
 use packet::{DropReason, FragmentPart, Frame, L2Kind, PacketIo, Tick};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
@@ -88,14 +91,28 @@ pub(crate) struct Flows {
     caching: bool,
     /// When the last packet was tracked: what NAT takes for now.
     now: Tick,
+    /// Which flows are behind the address of an interface.
+    behind: Masquerades,
+    /// The ends of those whose address is gone.
+    sweeps: VecDeque<Sweep>,
 }
 
 impl Flows {
     /// Over a table, as the worker `me` of those that own flows.
     pub(crate) fn new(shard: Shard, owners: Owners, me: WorkerId) -> Self {
         let sources = Sources::new();
-        let (recipes, now) = (Recipes::new(), Tick::default());
-        Self { shard, sources, owners, me, recipes, era: 1, caching: true, now }
+        Self {
+            sources,
+            owners,
+            me,
+            recipes: Recipes::new(),
+            era: 1,
+            caching: true,
+            now: Tick::default(),
+            behind: Masquerades::new(shard.capacity()),
+            sweeps: VecDeque::new(),
+            shard,
+        }
     }
 
     /// Switches the cache on or off: with the same rules and packets, only speed may differ.

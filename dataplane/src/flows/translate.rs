@@ -149,7 +149,12 @@ impl Flows {
         let range =
             Range { addrs, ports: how.ports, base: how.base, flags: Flags(how.flags & !SAID) };
         match self.bind(slot, how.side, &range, random) {
-            Ok(()) => Verdict::Accept,
+            Ok(()) => {
+                if how.to == To::Leaving {
+                    self.is_behind(slot, spot);
+                }
+                Verdict::Accept
+            }
             Err(_) => Verdict::Drop,
         }
     }

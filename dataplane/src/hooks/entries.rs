@@ -92,7 +92,10 @@ impl<Io: PacketIo> Local<Io> {
                 return Some((frame, Err(reason)));
             }
         }
-        let done = self.flows.rewrite(&mut frame, packet, (slot, info), side);
+        let done = self
+            .flows
+            .stays_behind(packet.ct, spot, now)
+            .and_then(|()| self.flows.rewrite(&mut frame, packet, (slot, info), side));
         Some((frame, done))
     }
 
