@@ -12,3 +12,4 @@ mod million;
 mod mutated;
 mod rig;
 mod tools;
+mod workers;

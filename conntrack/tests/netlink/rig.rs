@@ -4,18 +4,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
-use conntrack::netlink::nat::{Choice, Side};
-use conntrack::netlink::{
-    CtExpect, CtNetlink, CtTimeout, Epoch, EventTeller, Job, Shards, Timeouts,
-};
-use conntrack::{Config, Shard, Slot};
+use conntrack::Shard;
+use conntrack::netlink::{Epoch, EventTeller, Shards};
 use nfnetlink::{Publisher, Server, ServerConfig};
-use packet::{FlowKey, Tick};
+
+use crate::workers::{self, Workers};
 
 /// Seconds after which a tool counts as hanging.
 const PATIENCE: u32 = 300;
@@ -33,100 +30,6 @@ pub(crate) struct Done {
     pub code: i32,
     pub out: String,
     pub err: String,
-}
-
-/// Workers as the daemon has them, but that jobs run on the thread that asks.
-pub(crate) struct Workers {
-    shards: Vec<Mutex<Shard>>,
-    start: Instant,
-    teller: Mutex<Option<EventTeller>>,
-    /// Jobs that ran, the nanoseconds that the longest took, and all of them.
-    pub jobs: AtomicUsize,
-    pub longest: AtomicU64,
-    pub spent: AtomicU64,
-}
-
-impl Workers {
-    pub(crate) fn new(count: u16, max: u32) -> Self {
-        let shard = |worker| Mutex::new(Shard::new(Config { max, worker }).unwrap());
-        Self {
-            shards: (0..count).map(shard).collect(),
-            start: Instant::now(),
-            teller: Mutex::new(None),
-            jobs: AtomicUsize::new(0),
-            longest: AtomicU64::new(0),
-            spent: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn now(&self) -> Tick {
-        Tick::at(self.start.elapsed())
-    }
-
-    /// Does something with a shard, and tells of it.
-    pub(crate) fn with<T>(&self, shard: usize, work: impl FnOnce(&mut Shard, Tick) -> T) -> T {
-        let mut shard = self.shards[shard].lock().unwrap();
-        let mut teller = self.teller.lock().unwrap();
-        if let Some(teller) = &*teller {
-            shard.listen(teller.wanted());
-        }
-        let now = self.now();
-        shard.expire(now, 1000);
-        let done = work(&mut shard, now);
-        if let Some(teller) = &mut *teller {
-            shard.take_events(&mut |event| teller.tell(&event));
-            teller.lost(shard.take_lost_events());
-            teller.flush();
-        }
-        done
-    }
-}
-
-impl Shards for Workers {
-    fn count(&self) -> usize {
-        self.shards.len()
-    }
-
-    fn owner(&self, key: &FlowKey) -> usize {
-        // The same for both directions.
-        let bytes = key.src.iter().chain(&key.dst).chain(&key.sport).chain(&key.dport);
-        bytes.fold(0, |sum, byte| sum + usize::from(*byte)) % self.shards.len()
-    }
-
-    fn run(&self, shard: usize, job: Job) -> bool {
-        self.jobs.fetch_add(1, Ordering::Relaxed);
-        self.with(shard, |shard, now| {
-            let start = Instant::now();
-            job(shard, now);
-            let took = start.elapsed().as_nanos() as u64;
-            self.longest.fetch_max(took, Ordering::Relaxed);
-            self.spent.fetch_add(took, Ordering::Relaxed);
-        });
-        true
-    }
-}
-
-/// Chooses as a worker does; the reply may belong to another one, as in a daemon where no port qualifies.
-struct Picker;
-
-impl nat::Pick for Picker {
-    fn random(&mut self) -> u32 {
-        4
-    }
-
-    fn is_mine(&self, _reply: &FlowKey) -> bool {
-        true
-    }
-}
-
-pub(crate) fn bind(shard: &mut Shard, slot: Slot, side: Side, choice: &Choice) -> bool {
-    let manip = match side {
-        Side::Source => nat::Manip::Source,
-        Side::Destination => nat::Manip::Destination,
-    };
-    let Choice { addrs, ports } = *choice;
-    let range = nat::Range { addrs, ports, ..nat::Range::default() };
-    nat::bind(shard, slot, manip, &range, &mut Picker).is_ok()
 }
 
 /// See the module's overview. The namespace ends with the process that holds it.
@@ -176,14 +79,13 @@ impl Rig {
         let workers = Arc::new(Workers::new(2, max));
         let mut server =
             Server::bind(&folder.path().join("nfnl"), ServerConfig::default()).unwrap();
-        let shards: Arc<dyn Shards> = workers.clone();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let epoch = Epoch(now.as_nanos() as u64 - workers.now().0);
-        server.register(Box::new(CtNetlink::new(shards.clone(), epoch, Some(Box::new(bind)))));
-        server.register(Box::new(CtExpect::new(shards.clone())));
-        server.register(Box::new(CtTimeout::new(Timeouts::default(), shards)));
+        for subsystem in workers::subsystems(&workers, epoch) {
+            server.register(subsystem);
+        }
         let publisher = server.publisher();
-        *workers.teller.lock().unwrap() = Some(EventTeller::new(publisher.clone(), epoch));
+        workers.tell_by(EventTeller::new(publisher.clone(), epoch));
         let stop = Arc::new(AtomicBool::new(false));
         let running = thread::spawn({
             let stop = Arc::clone(&stop);
