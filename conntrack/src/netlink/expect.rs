@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use nfnetlink::message::NLM_F_CREATE;
 use nfnetlink::subsystem::unknown_command;
 use nfnetlink::{
     Client, Dump, Errno, Events, Header, Message, NfGen, Reply, Result, Subsystem, Table, Writer,
 };
 
 use super::cta::{SUBSYSTEM, SUBSYSTEM_EXP, expect};
-use super::{Nothing, Shards, kind, tuple};
+use super::{Named, Nothing, Shards, ask, kind, tuple};
 
 /// The ctnetlink_exp subsystem.
 pub struct CtExpect {
@@ -19,6 +20,16 @@ impl CtExpect {
     /// Answers for the workers of `shards`.
     pub fn new(shards: Arc<dyn Shards>) -> Self {
         Self { shards }
+    }
+
+    /// Whether there is this flow.
+    fn has(&self, flow: Named) -> Result<bool> {
+        for shard in 0..self.shards.count() {
+            if ask(&*self.shards, shard, move |shard, _| flow.find(shard).is_some())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -33,15 +44,19 @@ impl Subsystem for CtExpect {
         _reply: &mut Reply<'_>,
         _events: &mut Events,
     ) -> Result<()> {
-        let [_, master, named, mask]: Table<'_, 4> = message.attrs().table();
+        let [_, master, named, mask, _, _, _, zone]: Table<'_, 8> = message.attrs().table();
         let family = message.nfgen()?.family;
         match message.command() {
             expect::MSG_NEW => {
-                let (Some(master), Some(_), Some(_)) = (master, named, mask) else {
+                let (Some(master), Some(named), Some(_)) = (master, named, mask) else {
                     return Err(Errno::EINVAL.into());
                 };
-                tuple::parse(&master, family)?;
-                Err(Errno::EOPNOTSUPP.into())
+                let zone = zone.map(|zone| zone.u16()).transpose()?.unwrap_or(0);
+                tuple::parse(&named, family)?;
+                let master = Named { key: tuple::parse(&master, family)?.key, zones: [zone; 2] };
+                // No flow has a helper, and only one that has can expect another.
+                let known = message.has(NLM_F_CREATE) && self.has(master)?;
+                Err(if known { Errno::EOPNOTSUPP } else { Errno::ENOENT }.into())
             }
             expect::MSG_GET => {
                 tuple::parse(&named.or(master).ok_or(Errno::EINVAL)?, family)?;

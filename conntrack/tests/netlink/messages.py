@@ -210,6 +210,12 @@ ask("get", 1, ACK, 2, tup(1, "6.1.1.1", "2.2.2.2", 17, 1, 4))
 for kind in (3, 13, 15, 16, 17, 18):
     icmp = lambda n, kind: a(n, a(1, address(1, "7.1.1.1") + address(2, "7.1.1.2")) + a(2, u8(1, 1) + u16(4, kind) + u8(5, kind) + u8(6, 0)))
     ask("icmp type %d" % kind, 0, ACK | CREATE, 2, icmp(1, kind) + icmp(2, kind) + u32(7, 9000))
+M = b"".join(tup(kind, "1.1.1.1", "2.2.2.2", 17, 1, 2) for kind in (1, 2, 3)) + u32(4, 50)
+ask("expect of nobody", 0, ACK | CREATE, 2, M, 0, 2)
+ask("master", 0, ACK | CREATE, 2, T + R + u32(7, 9000))
+ask("expect without create", 0, ACK, 2, M, 0, 2)
+ask("expect of a master without helper", 0, ACK | CREATE, 2, M, 0, 2)
+ask("expect in another zone", 0, ACK | CREATE, 2, M + u16(7, 3), 0, 2)
 ask("flush", 2, ACK, 0)
 
 X = tup(2, "1.1.1.1", "2.2.2.2", 17, 1, 2)
