@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::indexing_slicing, reason = "bytes that these tests made themselves")]
 
+mod alone;
 mod kernel;
 mod ours;
 mod packets;

@@ -87,7 +87,12 @@ fn entry(flow: &Snapshot) -> Entry {
         }
         _ => {}
     }
+    let account = |n: usize| {
+        let account = flow.accounts.map(|accounts| accounts[n]);
+        account.map(|a| format!("packets={} bytes={}", a.packets, a.bytes))
+    };
     words.push(tuple(&original));
+    words.extend(account(0));
     let mut flag = |bit, set, text: &str| {
         if flow.status.has(bit) == set {
             words.push(text.to_owned());
@@ -95,6 +100,7 @@ fn entry(flow: &Snapshot) -> Entry {
     };
     flag(Status::SEEN_REPLY, false, "[UNREPLIED]");
     words.push(tuple(&reply));
+    words.extend(account(1));
     let mut flag = |bit, text: &str| {
         if flow.status.has(bit) {
             words.push(text.to_owned());

@@ -192,6 +192,9 @@ fn lines(rng: &mut Rng) -> Vec<String> {
             _ => tcp.line(rng, step),
         })
         .collect();
+    if rng.bool() {
+        lines.insert(0, "set nf_conntrack_acct 1".to_owned());
+    }
     if rng.u8(..4) == 0 {
         let setting = one(
             rng,
