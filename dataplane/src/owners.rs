@@ -16,9 +16,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use ahash::RandomState;
+use conntrack::tuple::invert;
 use packet::toeplitz::{Input, Inverse, RETA, spread};
 use packet::wire::ip;
-use packet::{FlowKey, FragmentPart, Layers, PortIndex, SymmetricToeplitz};
+use packet::{FlowKey, FragmentPart, L4, Layers, PortIndex, SymmetricToeplitz};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use ruleset::ids::WorkerId;
 
@@ -100,10 +101,20 @@ impl Owners {
 pub enum Handed<F> {
     /// A frame that came by this port.
     Frame(PortIndex, F),
+    /// A frame that the kernel sends by this port.
+    Departing(PortIndex, F),
     /// Packets of this tuple belong to the sender's flow.
     Alias(FlowKey),
     /// They do no longer.
     NoAlias(FlowKey),
+}
+
+/// A frame that another worker handed over.
+pub enum Handover<F> {
+    /// It came by this port.
+    Received(PortIndex, F),
+    /// The kernel sends it by this port.
+    Departing(PortIndex, F),
 }
 
 /// The rings between a worker and the others.
@@ -115,7 +126,7 @@ pub struct Peers<F> {
     from: Vec<Option<Consumer<Handed<F>>>>,
     aliases: HashMap<FlowKey, WorkerId, RandomState>,
     /// Frames that were in front of aliases which could not wait.
-    early: VecDeque<(PortIndex, F)>,
+    early: VecDeque<Handover<F>>,
     /// Aliases for which there was no place.
     pub refused: u64,
 }
@@ -181,8 +192,11 @@ impl<F> Peers<F> {
 
     /// Who is to get a packet that this worker received from a device; none: itself.
     #[inline(always)]
-    pub fn owner_of(&self, layers: &Layers) -> Option<WorkerId> {
-        let owner = self.owners.of_packet(layers);
+    pub fn owner_of<B: packet::Frame>(&self, frame: &B, layers: &Layers) -> Option<WorkerId> {
+        let owner = match quoted(frame, layers) {
+            Some(key) => self.owners.of(&key),
+            None => self.owners.of_packet(layers),
+        };
         (owner != self.me).then_some(owner)
     }
 
@@ -220,15 +234,24 @@ impl<F> Peers<F> {
         self.hand(owner, Handed::Alias(*reply)).map_err(|_| AliasRefused)
     }
 
-    /// The flow of [`Self::announce`] is gone. A full ring loses the news: then the alias stays until it is in the way.
-    pub fn revoke(&mut self, reply: &FlowKey) {
+    /// The flow of [`Self::announce`] is gone.
+    ///
+    /// # Errors
+    ///
+    /// The ring is full: to be said again.
+    pub fn revoke(&mut self, reply: &FlowKey) -> Result<(), AliasRefused> {
         let owner = self.owners.of(reply);
-        let _ = self.hand(owner, Handed::NoAlias(*reply));
+        self.hand(owner, Handed::NoAlias(*reply)).map_err(|_| AliasRefused)
+    }
+
+    /// How many tuples are known to be others'.
+    pub fn aliases(&self) -> usize {
+        self.aliases.len()
     }
 
     /// The next frame that another worker handed over.
     #[inline]
-    pub fn take(&mut self) -> Option<(PortIndex, F)> {
+    pub fn take(&mut self) -> Option<Handover<F>> {
         if self.is_alone() {
             return None;
         }
@@ -236,11 +259,14 @@ impl<F> Peers<F> {
     }
 
     /// The next frame in the rings; aliases in front of it are taken in.
-    fn pop(&mut self) -> Option<(PortIndex, F)> {
+    fn pop(&mut self) -> Option<Handover<F>> {
         for (ring, peer) in self.from.iter_mut().zip((0..).map(WorkerId)) {
             while let Some(Ok(handed)) = ring.as_mut().map(Consumer::pop) {
                 match handed {
-                    Handed::Frame(port, frame) => return Some((port, frame)),
+                    Handed::Frame(port, frame) => return Some(Handover::Received(port, frame)),
+                    Handed::Departing(port, frame) => {
+                        return Some(Handover::Departing(port, frame));
+                    }
                     Handed::Alias(_) if self.aliases.len() >= ALIASES => self.refused += 1,
                     Handed::Alias(key) => {
                         self.aliases.insert(key, peer);
@@ -255,6 +281,15 @@ impl<F> Peers<F> {
         }
         None
     }
+}
+
+/// The tuple that an ICMP error's flow is known by: that of the answers to the packet that it quotes.
+#[inline(always)]
+pub(crate) fn quoted<B: packet::Frame>(frame: &B, layers: &Layers) -> Option<FlowKey> {
+    if !matches!(layers.l4, L4::Icmp | L4::Icmp6) || !nat::is_error(frame, layers) {
+        return None;
+    }
+    invert(&conntrack::error::inner(frame, layers)?.key)
 }
 
 /// The ring to the worker that would have to know of an alias is full.

@@ -23,7 +23,7 @@ use crate::flows::{Flows, Recording};
 use crate::hooks::{self, Rules};
 use crate::icmp;
 use crate::neigh::{Key, Waiter, Waiting};
-use crate::owners::Handed;
+use crate::owners::{Handed, Handover};
 use crate::pipeline::{self, Origin, Packet, View};
 use crate::stats::PortStats;
 use crate::tables::{Adjacency, IfaceSlot, Resolution, Tables};
@@ -34,9 +34,6 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
 /// How much of the queue to the twin thread packets for this node itself may fill.
 pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
-
-/// Flows whose timeout is looked at in a turn: more than can be made in one.
-const EXPIRED_PER_TURN: usize = 2 * BURST;
 
 /// One core's packet path.
 pub struct Worker<Io: PacketIo> {
@@ -121,6 +118,11 @@ impl<Io: PacketIo> Worker<Io> {
         &mut self.local.flows.shard
     }
 
+    /// How many tuples it knows to be of other workers' flows.
+    pub fn aliases(&self) -> usize {
+        self.local.link.peers.aliases()
+    }
+
     /// One turn. Returns how many frames it handled: zero tells the runtime that it may rest.
     pub fn turn(&mut self, now: Tick) -> usize {
         self.serve_control(now);
@@ -140,8 +142,8 @@ impl<Io: PacketIo> Worker<Io> {
             let view = View { tables: &self.tables, program: &self.program };
             pipeline::run(view, &mut self.local, port, &mut burst, now);
         }
-        self.local.flows.shard.expire(now, EXPIRED_PER_TURN);
-        self.local.flows.sweep(now);
+        let Local { flows, link, .. } = &mut self.local;
+        flows.keep_house(&mut link.peers, now);
         if now.since(self.kept) >= HOUSEKEEPING {
             self.kept = now;
             self.keep_house(now);
@@ -157,7 +159,8 @@ impl<Io: PacketIo> Worker<Io> {
         while let Some((port, frame)) = self.local.link.from_twin.pop() {
             self.local.drop(port, DropReason::Shutdown, frame);
         }
-        while let Some((port, frame)) = self.local.link.peers.take() {
+        while let Some(frame) = self.local.link.peers.take() {
+            let (Handover::Received(port, frame) | Handover::Departing(port, frame)) = frame;
             self.local.drop(port, DropReason::Shutdown, frame);
         }
         while let Some((_, waiters)) = self.local.waiting.take(|_| true) {
@@ -271,18 +274,30 @@ impl<Io: PacketIo> Worker<Io> {
     /// Frames that other workers received and that belong to this one, in bursts of one port.
     fn serve_peers(&mut self, burst: &mut Burst<Io::Frame>, now: Tick) -> usize {
         let view = View { tables: &self.tables, program: &self.program };
-        let mut next = self.local.link.peers.take();
         let mut handled = 0;
-        while let Some((port, frame)) = next {
-            burst.push(frame);
+        let mut last = None;
+        self.local.handed = true;
+        while handled < BURST
+            && let Some(frame) = self.local.link.peers.take()
+        {
             handled += 1;
-            next = if handled < BURST { self.local.link.peers.take() } else { None };
-            if next.as_ref().is_none_or(|(other, _)| *other != port) {
-                self.local.handed = true;
-                pipeline::run(view, &mut self.local, port, burst, now);
-                self.local.handed = false;
+            let (port, received) = match frame {
+                Handover::Received(port, frame) => (port, Some(frame)),
+                Handover::Departing(port, frame) => {
+                    hooks::depart(view, &mut self.local, port, frame, now);
+                    continue;
+                }
+            };
+            if let Some(last) = last.filter(|last| *last != port) {
+                pipeline::run(view, &mut self.local, last, burst, now);
             }
+            burst.extend(received);
+            last = Some(port);
         }
+        if let Some(last) = last {
+            pipeline::run(view, &mut self.local, last, burst, now);
+        }
+        self.local.handed = false;
         handled
     }
 
@@ -319,11 +334,13 @@ impl<Io: PacketIo> Local<Io> {
     }
 
     /// Hands a frame to the worker that it belongs to.
-    pub(crate) fn hand(&mut self, owner: WorkerId, port: PortIndex, frame: Io::Frame) {
-        match self.link.peers.hand(owner, Handed::Frame(port, frame)) {
+    pub(crate) fn hand(&mut self, owner: WorkerId, what: Handed<Io::Frame>) {
+        match self.link.peers.hand(owner, what) {
             Ok(()) => self.link.stats.handed_over.add(1),
-            Err(Handed::Frame(port, frame)) => self.drop(port, DropReason::HandoffFull, frame),
-            Err(_) => {}
+            Err(Handed::Frame(port, frame) | Handed::Departing(port, frame)) => {
+                self.drop(port, DropReason::HandoffFull, frame);
+            }
+            Err(Handed::Alias(_) | Handed::NoAlias(_)) => {}
         }
     }
 

@@ -220,6 +220,7 @@ impl Bench {
 
     /// The clock runs only while the worker turns, not while frames are filled.
     fn run(&mut self, packets: usize) -> Run {
+        self.passed += self.pace;
         let (mut ns, mut cycles) = (Vec::new(), Vec::new());
         let mut done = 0;
         while done < packets {
@@ -232,7 +233,6 @@ impl Bench {
             cycles.push((self.clock.raw() - first) as f64 / n as f64);
             ns.push(start.elapsed().as_nanos() as f64 / n as f64);
         }
-        self.passed += self.pace;
         let mean_ns = ns.iter().sum::<f64>() / ns.len() as f64;
         Run { ns: Spread::of(ns).median, cycles: Spread::of(cycles).median, mean_ns }
     }
@@ -249,6 +249,7 @@ impl Bench {
                 }
             }
         }
+        // Once more: what rules say of a flow is remembered when it is established.
         done = 0;
         while done < packets {
             done += self.fill();

@@ -25,9 +25,9 @@ use std::collections::VecDeque;
 
 use conntrack::shard::Shard;
 use conntrack::track::{self, Input, Tracked};
-use conntrack::{Direction, Guess, Hash, Info, Slot, Status};
+use conntrack::{Direction, Flow, Guess, Hash, Info, Slot, Status};
 use nat::{Masquerades, Sources, Sweep};
-use packet::{DropReason, FragmentPart, Frame, L2Kind, PacketIo, Tick};
+use packet::{DropReason, FlowKey, FragmentPart, Frame, L2Kind, PacketIo, Tick};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
 use ruleset::packet::Recorder;
@@ -40,6 +40,21 @@ use crate::worker::Local;
 
 pub use recipe::Recipes;
 pub(crate) use replay::replay;
+
+/// Flows whose timeout is looked at in a turn: more than can be made in one.
+const EXPIRED_PER_TURN: usize = 2 * packet::BURST;
+/// Aliases for which there is room from the start.
+const ALIENS: usize = 1 << 12;
+/// Aliases that are looked after in a turn.
+const ALIENS_PER_TURN: usize = 4;
+
+/// A flow of this worker's whose answers come to another one.
+#[derive(Clone, Copy, Debug)]
+struct Alien {
+    slot: Slot,
+    generation: u32,
+    reply: FlowKey,
+}
 
 /// What is known of a packet's flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +99,8 @@ pub(crate) struct Flows {
     sources: Sources,
     owners: Owners,
     me: WorkerId,
+    /// Flows whose reply key looks like another worker's, which was told.
+    aliens: VecDeque<Alien>,
     recipes: Recipes,
     /// Counts what makes remembered verdicts void. Never 0, which stands for nothing remembered.
     era: u32,
@@ -105,6 +122,7 @@ impl Flows {
             sources,
             owners,
             me,
+            aliens: VecDeque::with_capacity(if owners.workers() > 1 { ALIENS } else { 0 }),
             recipes: Recipes::new(),
             era: 1,
             caching: true,
@@ -118,6 +136,20 @@ impl Flows {
     /// Switches the cache on or off: with the same rules and packets, only speed may differ.
     pub(crate) fn cache(&mut self, on: bool) {
         self.caching = on;
+    }
+
+    /// Ends some of the flows that are to end: those that expired, and those of a sweep. Looks after some of the aliases.
+    pub(crate) fn keep_house<F>(&mut self, peers: &mut Peers<F>, now: Tick) {
+        for _ in 0..ALIENS_PER_TURN.min(self.aliens.len()) {
+            let Some(alien) = self.aliens.pop_front() else { break };
+            let flow = self.shard.flow(alien.slot);
+            let lives = flow.is_some_and(|flow| flow.generation() == alien.generation);
+            if lives || peers.revoke(&alien.reply).is_err() {
+                self.aliens.push_back(alien);
+            }
+        }
+        self.shard.expire(now, EXPIRED_PER_TURN);
+        self.sweep(now);
     }
 
     /// Forgets all verdicts. What they counted in goes to the control side to be dropped.
@@ -231,6 +263,8 @@ impl Flows {
         {
             // Whoever gets the answers must know whose they are before there can be any.
             peers.announce(&reply).map_err(|_| DropReason::HandoffFull)?;
+            let generation = self.shard.flow(slot).map_or(0, Flow::generation);
+            self.aliens.push_back(Alien { slot, generation, reply });
         }
         self.shard.confirm(slot, now).map_err(|_| DropReason::FlowClash)
     }

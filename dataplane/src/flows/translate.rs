@@ -34,7 +34,8 @@ const SAID: u32 = 1 | 2;
 struct Chance<'a> {
     random: &'a mut Random,
     sources: &'a mut Sources,
-    owners: &'a Owners,
+    /// None where nothing is to be changed for the owner's sake.
+    owners: Option<&'a Owners>,
     me: WorkerId,
     now: Tick,
 }
@@ -45,7 +46,7 @@ impl Pick for Chance<'_> {
     }
 
     fn is_mine(&self, reply: &FlowKey) -> bool {
-        self.owners.workers() < 2 || self.owners.of(reply) == self.me
+        self.owners.is_none_or(|owners| owners.workers() < 2 || owners.of(reply) == self.me)
     }
 
     fn nearest(&self, reply: &FlowKey, manip: Manip, port: u16) -> u16 {
@@ -54,7 +55,7 @@ impl Pick for Chance<'_> {
             Manip::Source => key.dport = port.to_be_bytes(),
             Manip::Destination => key.sport = port.to_be_bytes(),
         }
-        self.owners.port_for(self.me, &key, port)
+        self.owners.map_or(port, |owners| owners.port_for(self.me, &key, port))
     }
 
     fn now(&self) -> Option<Tick> {
@@ -98,6 +99,10 @@ impl Flows {
         random: &mut Random,
     ) -> Result<(), DropReason> {
         let Self { shard, sources, owners, me, now, .. } = self;
+        // What a rule did not ask to have changed stays, as on Linux: the source's port of a flow whose source is not translated,
+        // and a service's. Their answers come by an alias if they must.
+        let asked = side == Side::Source && (range.addrs.is_some() || range.ports.is_some());
+        let owners = asked.then_some(&*owners);
         let mut pick = Chance { random, sources, owners, me: *me, now: *now };
         let bound = nat::bind(shard, slot, manip(side), range, &mut pick);
         bound.map(|_| ()).map_err(|_| DropReason::NatExhausted)
@@ -180,7 +185,7 @@ fn own_address(
     let device = if how.to == To::Leaving { spot.oif } else { spot.iif }?;
     let index = tables.iface_by_index(crate::rib::IfIndex(device.index))?;
     let towards = crate::pipeline::address(
-        &flows.shard.flow(slot)?.key(conntrack::Direction::Original).dst,
+        &flows.shard.flow(slot)?.key(conntrack::Direction::Reply).src,
         family,
     );
     tables.iface(index)?.source_for(towards).map(crate::hooks::bytes)

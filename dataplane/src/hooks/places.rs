@@ -8,6 +8,7 @@ use ruleset::packet::{Recorder, arrival};
 
 use super::{BROADCAST, HOST, MULTICAST, OTHERHOST, PRIORITY, Spot, device, family_of, iface};
 use crate::flows::{Ct, Recording};
+use crate::owners::{self, Handed};
 use crate::pipeline::{self, Origin, OwnWay, Packet, Step, Steps, View};
 use crate::tables::{IfaceSlot, PortEntry};
 use crate::worker::Local;
@@ -69,18 +70,19 @@ fn hand_over<Io: PacketIo>(
     steps: &mut Steps,
     port: PortIndex,
 ) {
-    let owner = |local: &Local<Io>, (step, packet): &(Step, Packet)| match step {
-        Step::Rules => local.link.peers.owner_of(&packet.layers),
+    let owner = |local: &Local<Io>, (step, packet): &(Step, Packet), frame: &Io::Frame| match step {
+        Step::Rules => local.link.peers.owner_of(frame, &packet.layers),
         _ => None,
     };
-    if steps.iter().take(burst.len()).all(|known| owner(local, known).is_none()) {
+    let all_mine = |(known, frame)| owner(local, known, frame).is_none();
+    if steps.iter().zip(burst.iter()).all(all_mine) {
         return;
     }
     let mut arrived = std::mem::take(burst);
     for (n, frame) in arrived.drain(..).enumerate() {
         let Some(known) = steps.get(n).copied() else { break };
-        if let Some(owner) = owner(local, &known) {
-            local.hand(owner, port, frame);
+        if let Some(owner) = owner(local, &known, &frame) {
+            local.hand(owner, Handed::Frame(port, frame));
         } else if let Some(place) = steps.get_mut(burst.len()) {
             *place = known;
             burst.push(frame);
@@ -102,9 +104,11 @@ pub(crate) fn walk<Io: PacketIo>(
     local.recording = Recording { recorder: Recorder::recording(), way: None };
     if packet.ct == Ct::Unknown
         && view.program.tracking != Tracking::default()
-        && let Some(owner) = local.link.peers.alias(&packet.layers.key)
+        && !local.link.peers.is_alone()
+        && let key = owners::quoted(&frame, &packet.layers).unwrap_or(packet.layers.key)
+        && let Some(owner) = local.link.peers.alias(&key)
     {
-        return local.hand(owner, packet.port, frame);
+        return local.hand(owner, Handed::Frame(packet.port, frame));
     }
     let dst = packet.layers.key.dst;
     if let Some(frame) = local.prerouting(view, frame, packet, now) {
@@ -143,6 +147,14 @@ pub(crate) fn depart<Io: PacketIo>(
     now: Tick,
 ) {
     let layers = Layers::of(&frame);
+    if view.program.tracking != Tracking::default() && !local.link.peers.is_alone() && !local.handed
+    {
+        let peers = &mut local.link.peers;
+        let key = owners::quoted(&frame, &layers).unwrap_or(layers.key);
+        if let Some(owner) = peers.owner_of(&frame, &layers).or_else(|| peers.alias(&key)) {
+            return local.hand(owner, Handed::Departing(port, frame));
+        }
+    }
     let entry = view.tables.port(port);
     let slot = entry.and_then(|entry| entry.iface_of(&layers).or(entry.untagged));
     let mut packet = Packet { layers, origin: Origin::Kernel, hopped: true, ..Packet::empty(port) };

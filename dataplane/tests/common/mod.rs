@@ -105,38 +105,47 @@ pub fn flows() -> Shard {
     Shard::new(Config { max: 1 << 16, worker: 0 }).unwrap()
 }
 
+/// What [`Node::new`] knows.
+pub fn know(rib: &mut Rib) {
+    for (index, name, port, mac, v4, v6) in [
+        (LAN_IF, "lan", LAN, LAN_MAC, "10.0.1", "fd00:1::"),
+        (WAN_IF, "wan", WAN, WAN_MAC, "10.0.2", "fd00:2::"),
+        (DMZ_IF, "dmz", DMZ, DMZ_MAC, "10.0.3", "fd00:3::"),
+    ] {
+        rib.apply(Change::Iface(iface(index, name, Some(port), mac)));
+        rib.apply(Change::Address { iface: index, prefix: prefix(&format!("{v4}.1/24")) });
+        rib.apply(Change::Address { iface: index, prefix: prefix(&format!("{v6}1/64")) });
+        for local in [format!("{v4}.1/32"), format!("{v6}1/128")] {
+            rib.apply(Change::Route(route(&local, RouteKind::Local, &[(index, None)])));
+        }
+        for link in [format!("{v4}.0/24"), format!("{v6}/64")] {
+            rib.apply(Change::Route(route(&link, RouteKind::Unicast, &[(index, None)])));
+        }
+    }
+    for (to, via) in [("0.0.0.0/0", "10.0.2.254"), ("::/0", "fd00:2::fe")] {
+        rib.apply(Change::Route(route(to, RouteKind::Unicast, &[(WAN_IF, Some(via))])));
+    }
+    for (index, addr, mac) in [
+        (LAN_IF, "10.0.1.2", HOST_MAC),
+        (LAN_IF, "fd00:1::2", HOST_MAC),
+        (WAN_IF, "10.0.2.254", GATEWAY_MAC),
+        (WAN_IF, "fd00:2::fe", GATEWAY_MAC),
+        (WAN_IF, "10.0.2.2", SERVER_MAC),
+    ] {
+        rib.apply(Change::Neighbour {
+            iface: index,
+            addr: ip(addr),
+            state: NeighbourState::Reachable(mac),
+        });
+    }
+}
+
 impl Node {
     /// Three routed ports: 10.0.1.1/24 and fd00:1::1/64, 10.0.2.1/24 and fd00:2::1/64, 10.0.3.1/24; default routes by
     /// 10.0.2.254 and fd00:2::fe; the stations of `*_MAC` known.
     pub fn new() -> Self {
         let mut node = Self::with_ports(&[UP; 3]);
-        for (index, name, port, mac, v4, v6) in [
-            (LAN_IF, "lan", LAN, LAN_MAC, "10.0.1", "fd00:1::"),
-            (WAN_IF, "wan", WAN, WAN_MAC, "10.0.2", "fd00:2::"),
-            (DMZ_IF, "dmz", DMZ, DMZ_MAC, "10.0.3", "fd00:3::"),
-        ] {
-            node.rib.apply(Change::Iface(iface(index, name, Some(port), mac)));
-            node.rib.apply(Change::Address { iface: index, prefix: prefix(&format!("{v4}.1/24")) });
-            node.rib.apply(Change::Address { iface: index, prefix: prefix(&format!("{v6}1/64")) });
-            for local in [format!("{v4}.1/32"), format!("{v6}1/128")] {
-                node.rib.apply(Change::Route(route(&local, RouteKind::Local, &[(index, None)])));
-            }
-            for link in [format!("{v4}.0/24"), format!("{v6}/64")] {
-                node.rib.apply(Change::Route(route(&link, RouteKind::Unicast, &[(index, None)])));
-            }
-        }
-        for (to, via) in [("0.0.0.0/0", "10.0.2.254"), ("::/0", "fd00:2::fe")] {
-            node.rib.apply(Change::Route(route(to, RouteKind::Unicast, &[(WAN_IF, Some(via))])));
-        }
-        for (index, addr, mac) in [
-            (LAN_IF, "10.0.1.2", HOST_MAC),
-            (LAN_IF, "fd00:1::2", HOST_MAC),
-            (WAN_IF, "10.0.2.254", GATEWAY_MAC),
-            (WAN_IF, "fd00:2::fe", GATEWAY_MAC),
-            (WAN_IF, "10.0.2.2", SERVER_MAC),
-        ] {
-            node.neighbour(index, addr, NeighbourState::Reachable(mac));
-        }
+        know(&mut node.rib);
         node.publish();
         node
     }

@@ -128,11 +128,16 @@ pub fn queue(flags: u16) -> Expr {
 
 impl Ruleset {
     pub fn new() -> Self {
+        Self::counted_by(1)
+    }
+
+    /// For so many workers.
+    pub fn counted_by(workers: usize) -> Self {
         let program = Arc::new(Mutex::new(Arc::new(Program::default())));
         let published = program.clone();
         let mut engine = Engine::new(64 << 20, 1, Arc::default());
         engine.register(Box::new(NfTables::new(Host {
-            workers: 1,
+            workers,
             now: Box::new(|| 0),
             publish: Box::new(move |program| *published.lock().unwrap() = program),
         })));
