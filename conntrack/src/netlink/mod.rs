@@ -51,7 +51,7 @@ use filter::Filter;
 
 pub use entry::Epoch;
 pub use expect::CtExpect;
-pub use teller::EventTeller;
+pub use teller::{EventTeller, event_message};
 pub use timeout::{CtTimeout, Timeout, Timeouts};
 
 /// What runs on a worker, between two bursts. Answers come back through what it captures.

@@ -9,6 +9,14 @@ use crate::event::{Event, LISTEN_DESTROY, LISTEN_NEW, LISTEN_UPDATE};
 /// Bytes of events that share a datagram: programs on libmnl read into a page.
 const DATAGRAM: usize = 3776;
 
+/// An event as the kernel tells it: the multicast group, and the message. `None` where nothing happened.
+pub fn event_message(event: &Event, epoch: Epoch) -> Option<(u32, Vec<u8>)> {
+    let group = entry::group_of(event)?;
+    let mut out = Writer::default();
+    entry::put_event(&mut out, event, group, epoch);
+    Some((group, out.buf))
+}
+
 /// Makes messages of what [`Shard::take_events`](crate::Shard::take_events) gives and hands them to the nfnetlink server. Belongs
 /// to whoever takes the events; events of one worker stay in order.
 pub struct EventTeller {
@@ -37,21 +45,19 @@ impl EventTeller {
 
     /// Tells of one event, with the next [`flush`](Self::flush) at the latest.
     pub fn tell(&mut self, event: &Event) {
-        let Some(group) = entry::group_of(event) else { return };
-        if !self.publisher.wanted(group) {
+        if !entry::group_of(event).is_some_and(|group| self.publisher.wanted(group)) {
             return;
         }
-        let mut out = Writer::default();
-        entry::put_event(&mut out, event, group, self.epoch);
+        let Some((group, mut message)) = event_message(event, self.epoch) else { return };
         if let Some(pending) = &mut self.pending
             && pending.group == group
-            && pending.datagram.len() + out.buf.len() <= DATAGRAM
+            && pending.datagram.len() + message.len() <= DATAGRAM
         {
-            pending.datagram.append(&mut out.buf);
+            pending.datagram.append(&mut message);
             return;
         }
         self.flush();
-        self.pending = Some(subsystem::Event { group, datagram: out.buf, echo: None });
+        self.pending = Some(subsystem::Event { group, datagram: message, echo: None });
     }
 
     /// Hands over what waits.

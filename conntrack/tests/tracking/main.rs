@@ -1,7 +1,8 @@
 //! Tracking by scripts, a line a packet, and by chance; with Linux as oracle.
 //!
 //! `tests/scripts/*.txt` say what becomes of each packet, as Linux 6.18 had it. [`scripts::ours`] holds us to them; where there
-//! is root, [`scripts::kernel`] holds the running kernel to them, and [`random`] compares both on what no script says.
+//! is root, [`scripts::kernel`] holds the running kernel to them, and [`random`] compares both on what no script says. [`events`]
+//! compares what is told of each packet.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,7 @@
 #![allow(clippy::indexing_slicing, reason = "bytes that these tests made themselves")]
 
 mod alone;
+mod events;
 mod kernel;
 mod ours;
 mod packets;
