@@ -97,13 +97,18 @@ pub fn bind(
         return NOTHING;
     }
     let old = *flow.key(Direction::Reply);
-    let range = range.netmap(address(&old, manip));
-    let mut choice = Choice { shard, slot, manip, range: &range, pick };
-    let (new, free) = choice.reply(old);
     let (nat, done) = match manip {
         Manip::Source => (Status::SRC_NAT, Status::SRC_NAT_DONE),
         Manip::Destination => (Status::DST_NAT, Status::DST_NAT_DONE),
     };
+    // Most flows, at one end at least.
+    if range.is_null() && !shard.is_taken(&old, slot) {
+        shard.set_status(slot, done);
+        return Ok(Bound { alien: !pick.is_mine(&old) });
+    }
+    let mapped = range.netmap(address(&old, manip));
+    let range = mapped.as_ref().unwrap_or(range);
+    let (new, free) = Choice { shard, slot, manip, range, pick }.reply(old);
     if !free && manip == Manip::Source {
         return Err(Exhausted);
     }
@@ -112,7 +117,10 @@ pub fn bind(
     } else {
         shard.set_reply(slot, new);
         shard.set_status(slot, done | nat);
-        if manip == Manip::Source
+        // What the same source would get anyway is not worth a place.
+        let chosen = range.has_choice() || port(&new, manip) != port(&old, manip);
+        if chosen
+            && manip == Manip::Source
             && let Some(sources) = pick.sources()
         {
             sources.remember(shard, slot);

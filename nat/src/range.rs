@@ -59,14 +59,17 @@ impl Range {
         self.addrs.is_none_or(|(min, max)| (min..=max).contains(address))
     }
 
+    /// Whether there is more than one address.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.addrs.is_some_and(|(min, max)| min != max)
+    }
+
     /// The range that `address` is mapped to one by one: the prefix that both ends share is taken, the rest kept.
-    pub(crate) fn netmap(&self, address: &[u8; 16]) -> Self {
-        let Some((min, max)) = self.addrs.filter(|_| self.flags.has(Flags::NETMAP)) else {
-            return *self;
-        };
+    pub(crate) fn netmap(&self, address: &[u8; 16]) -> Option<Self> {
+        let (min, max) = self.addrs.filter(|_| self.flags.has(Flags::NETMAP))?;
         let [min, max, old] = [min, max, *address].map(u128::from_be_bytes);
         let host = min ^ max;
         let new = ((min & !host) | (old & host)).to_be_bytes();
-        Self { addrs: Some((new, new)), ..*self }
+        Some(Self { addrs: Some((new, new)), ..*self })
     }
 }

@@ -2,7 +2,8 @@
 //! its peers agree on who it is (RFC 4787, 4.1; Linux's find_appropriate_src).
 //!
 //! It is a cache of flows' slots by source. An entry is believed only when its flow is still there and has that source, so
-//! nothing has to be taken out when flows end. A newer flow takes the place of an older one.
+//! nothing has to be taken out when flows end. A newer flow takes the place of an older one. Flows whose translation would
+//! come out the same for the next one, by address and port as they are, are not remembered.
 
 use ahash::RandomState;
 use conntrack::{Direction, Shard, Slot};

@@ -287,6 +287,27 @@ fn the_same_number_of_ports() {
     }
 }
 
+#[test]
+fn the_same_port_after_a_clash() {
+    let Some(bed) = Bed::new(&rules("", "snat ip to 203.0.113.1")) else { return };
+    let mut ours = Ours::new("snat 203.0.113.1");
+    let mut run = |host: u8, peer: u8| {
+        let came = key(&format!("udp 10.0.0.{host}:5000 > 192.0.2.{peer}:53"));
+        let frame = sent(from_to(udp(b"hi"), &came), INSIDE);
+        [bed.through(INSIDE, &frame).unwrap(), ours.through(&frame).unwrap()]
+            .map(|frame| u16::from_be_bytes(key_of(&frame).sport))
+    };
+    assert_eq!(run(1, 1), [5000; 2]);
+    assert_eq!(run(2, 2), [5000; 2]);
+    // Another's there, so a port by chance, which the source keeps to all others.
+    let clash = run(2, 1);
+    assert!(!clash.contains(&5000), "{clash:?}");
+    for peer in 3..20 {
+        assert_eq!(run(2, peer), clash, "peer {peer}");
+        assert_eq!(run(3, peer), [5000; 2], "peer {peer}");
+    }
+}
+
 /// The first packet of a flow of each protocol, inside.
 fn firsts(family: u8) -> Vec<(&'static str, Vec<u8>)> {
     let (src, dst) =
