@@ -406,7 +406,8 @@ impl Shard {
         }
     }
 
-    /// Shows each confirmed flow of `slots` slots from `from` on; returns where to go on, if there is more.
+    /// Shows each flow in the table (confirmed, and not at its end) of `slots` slots from `from` on; returns where to go on, if
+    /// there is more.
     pub fn walk(
         &self,
         from: Slot,
@@ -417,6 +418,7 @@ impl Shard {
         for slot in (from.0..end).map(Slot) {
             if let Some(flow) = self.flow(slot)
                 && flow.status().has(Status::CONFIRMED)
+                && !flow.status().has(Status::DYING)
             {
                 each(slot, flow);
             }
