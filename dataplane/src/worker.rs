@@ -431,9 +431,11 @@ impl<Io: PacketIo> Local<Io> {
         let Some(bytes) = icmp::build(packet, frame, error, source, icmp::Look::routed(id)) else {
             return;
         };
-        if let Some((answer, mut packet)) = self.make(packet.port, &bytes) {
+        if let Some((frame, mut answer)) = self.make(packet.port, &bytes) {
             self.link.stats.icmp_sent.add(1);
-            pipeline::originate(view, self, answer, &mut packet, now);
+            // It is about a packet of that flow, and is translated with it.
+            answer.ct = packet.ct.related();
+            pipeline::originate(view, self, frame, &mut answer, now);
         }
     }
 

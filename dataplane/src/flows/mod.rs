@@ -269,11 +269,16 @@ impl Flows {
         self.shard.confirm(slot, now).map_err(|_| DropReason::FlowClash)
     }
 
-    /// The packet's flow, where that is not in the table yet.
+    /// The flow that the packet begins, where that is not in the table yet. What answers such a packet is of the flow, too, but
+    /// neither confirms nor ends it.
     fn unconfirmed(&self, packet: &Packet) -> Option<Slot> {
-        let Ct::Flow(slot, _) = packet.ct else { return None };
-        let flow = self.shard.flow(slot)?;
-        (!flow.status().has(Status::CONFIRMED)).then_some(slot)
+        let Ct::Flow(slot, info) = packet.ct else { return None };
+        let begins = info.direction() == Direction::Original && !self.is_confirmed(slot);
+        begins.then_some(slot)
+    }
+
+    fn is_confirmed(&self, slot: Slot) -> bool {
+        self.shard.flow(slot).is_none_or(|flow| flow.status().has(Status::CONFIRMED))
     }
 }
 
@@ -285,6 +290,9 @@ impl<Io: PacketIo> Local<Io> {
         let flows = &mut self.flows;
         if flows.unconfirmed(packet).is_some() {
             return flows.shard.discard(slot);
+        }
+        if !flows.is_confirmed(slot) {
+            return;
         }
         track::end(&mut flows.shard, slot, now);
         if let Some(way) = way {
