@@ -13,6 +13,7 @@ mod compare;
 mod corpora;
 #[path = "../../../ruleset/tests/linux/iptables.rs"]
 mod iptables;
+mod node;
 #[path = "../../../ruleset/tests/linux/packets.rs"]
 mod packets;
 mod rejects;

@@ -1,13 +1,10 @@
 //! A packet's way through a worker with two ports, tap0 and tap1, that knows of the bed what Linux knows of it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use conntrack::shard::{Config, Shard};
 use dataplane::control::{self, Arrivals, FromWorker, ToWorker, Wake, WorkerHandle};
-use dataplane::rib::{
-    Change, IfIndex, Iface, NeighbourState, NextHop, Prefix, Rib, Route, RouteKind, RouteTable,
-};
+use dataplane::rib::Rib;
 use dataplane::tables::{PortMode, PortState};
 use dataplane::worker::Worker;
 use packet::Tick;
@@ -16,11 +13,9 @@ use ruleset::ids::WorkerId;
 use ruleset::program::Program;
 
 use crate::bed::Kind;
+use crate::node::{self, IN, NAMES, OUT};
 use crate::packets::{arp_reply, number};
 
-const IN: PortIndex = PortIndex(0);
-const OUT: PortIndex = PortIndex(1);
-const NAMES: [&str; 2] = ["tap0", "tap1"];
 /// When all happens: as on the other side of the engine.
 const NOW: Tick = Tick(1_000_000_000);
 
@@ -38,60 +33,6 @@ pub(crate) struct Way {
     pool: VecPool,
 }
 
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn prefix(text: &str) -> Prefix {
-    let (addr, len) = text.split_once('/').unwrap();
-    Prefix { addr: ip(addr), len: len.parse().unwrap() }
-}
-
-fn route(to: &str, kind: RouteKind, iface: IfIndex, via: Option<&str>) -> Change {
-    let table = if kind == RouteKind::Local { RouteTable::Local } else { RouteTable::Main };
-    let next_hops = vec![NextHop { iface, via: via.map(ip), weight: 1 }];
-    Change::Route(Route { table, prefix: prefix(to), metric: 0, kind, next_hops, mtu: None })
-}
-
-/// The interface's number in the namespace that this thread is in.
-fn index(name: &str) -> IfIndex {
-    let output = std::process::Command::new("ip").args(["-o", "link", "show", name]).output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    IfIndex(text.split(':').next().unwrap().trim().parse().unwrap())
-}
-
-/// The bed's interfaces, addresses, routes and neighbours.
-fn known(rib: &mut Rib) {
-    let [first, second] = NAMES.map(index);
-    for (n, index) in [first, second].into_iter().enumerate() {
-        rib.apply(Change::Iface(Iface {
-            index,
-            name: NAMES[n].into(),
-            port: Some(PortIndex(n as u16)),
-            vlan: Default::default(),
-            mac: [2, 0, 0, 0, 0, n as u8 + 1],
-            mtu: 1500,
-            up: true,
-            group: n as u32 + 10,
-            kind: "tun".into(),
-        }));
-        let net6 = ["fd00::", "fd00:1::"][n];
-        for (own, local, link) in [
-            (format!("10.0.{n}.1/24"), format!("10.0.{n}.1/32"), format!("10.0.{n}.0/24")),
-            (format!("{net6}1/64"), format!("{net6}1/128"), format!("{net6}/64")),
-        ] {
-            rib.apply(Change::Address { iface: index, prefix: prefix(&own) });
-            rib.apply(route(&local, RouteKind::Local, index, None));
-            rib.apply(route(&link, RouteKind::Unicast, index, None));
-        }
-    }
-    for (to, via) in [("0.0.0.0/0", "10.0.1.2"), ("::/0", "fd00:1::2")] {
-        rib.apply(route(to, RouteKind::Unicast, second, Some(via)));
-        let state = NeighbourState::Reachable([2, 0, 0, 0, 1, 2]);
-        rib.apply(Change::Neighbour { iface: second, addr: ip(via), state });
-    }
-}
-
 impl Way {
     /// With the interfaces of the namespace that this thread is in.
     pub(crate) fn new(kind: Kind) -> Self {
@@ -103,7 +44,7 @@ impl Way {
             modes.map(|mode| PortState { mode, up: true, max_frame: 1522, vlan_insert: false });
         let mut rib = Rib::new(ports.to_vec());
         rib.name_ports(NAMES);
-        known(&mut rib);
+        node::known(&mut rib);
         let pool = VecPool::new(4096);
         let (link, handle) = control::link(WorkerId(0), 2, Arc::new(Nobody));
         // The bed's kernel answers nothing by itself, either.

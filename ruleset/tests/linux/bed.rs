@@ -19,7 +19,6 @@ use ruleset::program::Program;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-use crate::packets::number;
 use crate::way::Way;
 
 /// Whose rules.
@@ -42,13 +41,14 @@ pub(crate) enum Kind {
 
 /// See the module's overview.
 pub(crate) struct Bed {
-    kind: Kind,
+    pub(crate) kind: Kind,
     holder: Child,
     dir: PathBuf,
     taps: [SyncDevice; 2],
     program: Arc<Mutex<Arc<Program>>>,
     preload: PathBuf,
-    way: RefCell<Way>,
+    /// Our side's.
+    pub(crate) way: RefCell<Way>,
 }
 
 /// Addresses, routes and neighbours; silence otherwise.
@@ -168,12 +168,6 @@ impl Bed {
         Some(bed)
     }
 
-    /// What comes of frames on our side, with the rules that are loaded, and without; one at a time, or together.
-    pub(crate) fn ours(&self, frames: &[Vec<u8>], singly: bool) -> [Vec<Option<Vec<u8>>>; 2] {
-        [self.program(), Arc::default()]
-            .map(|program| self.way.borrow_mut().pass(&program, frames, singly))
-    }
-
     /// Runs nft with this standard input; what it printed, or how it failed.
     pub(crate) fn nft(&self, side: Side, args: &[&str], input: &str) -> Result<String, String> {
         self.tool(side, "nft", args, input)
@@ -202,26 +196,9 @@ impl Bed {
         }
     }
 
-    /// Sends frames into tap0, and returns what came of each, by its number.
-    pub(crate) fn pass(&self, frames: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
-        let mut out = vec![None; frames.len()];
-        if self.kind == Kind::Arp {
-            for (frame, place) in frames.iter().zip(&mut out) {
-                self.taps[0].send(frame).unwrap();
-                *place = self.drain(0).pop();
-            }
-            return out;
-        }
-        for frame in frames {
-            self.taps[0].send(frame).unwrap();
-        }
-        self.drain(0);
-        for frame in self.drain(1) {
-            if let Some(place) = number(&frame).and_then(|number| out.get_mut(number)) {
-                *place = Some(frame);
-            }
-        }
-        out
+    /// Sends a frame into a TAP.
+    pub(crate) fn send(&self, n: usize, frame: &[u8]) {
+        self.taps[n].send(frame).unwrap();
     }
 
     /// Sends one frame into tap0, and returns all that comes out of each TAP.
@@ -236,7 +213,7 @@ impl Bed {
     }
 
     /// What came out of a TAP.
-    fn drain(&self, n: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn drain(&self, n: usize) -> Vec<Vec<u8>> {
         let mut buffer = vec![0; 65_536];
         let mut out = Vec::new();
         while let Ok(len) = self.taps[n].recv(&mut buffer) {

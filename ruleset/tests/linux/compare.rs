@@ -1,6 +1,7 @@
 //! One ruleset and its packets through Linux and through the engine.
 
-use crate::bed::{Bed, Side};
+use crate::bed::{Bed, Kind, Side};
+use crate::packets::number;
 
 /// Words of rules by which packets see what others did.
 const REMEMBERS: &[&str] =
@@ -46,10 +47,10 @@ pub(crate) fn packets(
     frames: &[Vec<u8>],
     tally: &mut Tally,
 ) -> Result<(), Difference> {
-    let linux = bed.pass(frames);
+    let linux = pass(bed, frames);
     // One after the other, where one packet's rules can see what another's did: a burst meets a hook together.
     let remembers = REMEMBERS.iter().any(|word| text.contains(word));
-    let [ours, plain] = bed.ours(frames, remembers);
+    let [ours, plain] = ours(bed, frames, remembers);
     for (number, ((linux, ours), plain)) in linux.into_iter().zip(ours).zip(plain).enumerate() {
         tally.packets += 1;
         tally.passed += usize::from(ours.is_some());
@@ -86,4 +87,32 @@ fn listing(bed: &Bed, tally: &mut Tally) -> Result<(), Difference> {
         return Ok(());
     }
     Err(Difference::Listing(lines))
+}
+
+/// Sends frames into tap0, and returns what came of each, by its number.
+fn pass(bed: &Bed, frames: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
+    let mut out = vec![None; frames.len()];
+    if bed.kind == Kind::Arp {
+        for (frame, place) in frames.iter().zip(&mut out) {
+            bed.send(0, frame);
+            *place = bed.drain(0).pop();
+        }
+        return out;
+    }
+    for frame in frames {
+        bed.send(0, frame);
+    }
+    bed.drain(0);
+    for frame in bed.drain(1) {
+        if let Some(place) = number(&frame).and_then(|number| out.get_mut(number)) {
+            *place = Some(frame);
+        }
+    }
+    out
+}
+
+/// What comes of frames on our side, with the rules that are loaded, and without; one at a time, or together.
+fn ours(bed: &Bed, frames: &[Vec<u8>], singly: bool) -> [Vec<Option<Vec<u8>>>; 2] {
+    [bed.program(), std::sync::Arc::default()]
+        .map(|program| bed.way.borrow_mut().pass(&program, frames, singly))
 }
