@@ -66,9 +66,9 @@ fn each_seed_is_answered() {
 
 #[test]
 fn mutated_messages_leave_the_table_whole() {
-    let seed =
-        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("SEED={seed}");
+    let seed = std::env::var("TWINWALL_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("TWINWALL_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let seeds = seeds();
     let mut whole = Whole::new();
