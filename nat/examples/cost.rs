@@ -1,7 +1,7 @@
 //! What NAT costs a packet in instructions, for callgrind: run it with N and with 2N, the difference is N packets' (docs/nat.md).
 //!
 //! `cost KIND N`; kinds: `tcp4`, `udp4`, `tcp6`, `echo4`, `sctp4` rewrite a packet there and back, `none` a flow without NAT;
-//! `bind` makes flows and binds them to one address, `make` makes and confirms them only.
+//! `crc` sums the SCTP packet instead. `bind` makes flows and binds them to one address, `make` makes and confirms them only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use conntrack::shard::Config;
 use conntrack::{Direction, Flow, Shard, Status};
 use nat::{Manip, Pick, Range, Sides, bind, rewrite};
 use packet::layers::parse;
-use packet::{DropReason, FlowKey, Layers, Tick, VecFrame};
+use packet::{DropReason, FlowKey, Layers, Tick, VecFrame, crc32c};
 
 const NOW: Tick = Tick(1_000_000_000);
 
@@ -125,6 +125,12 @@ fn main() {
     match kind.as_str() {
         "bind" => flows(true, n),
         "make" => flows(false, n),
+        "crc" => {
+            let frame = VecFrame::from_bytes(&frame("sctp4"));
+            for _ in 0..n {
+                black_box(crc32c::sctp(black_box(&frame), 34, 1434));
+            }
+        }
         kind => rewrites(kind, n),
     }
 }
