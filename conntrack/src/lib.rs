@@ -15,6 +15,7 @@
 pub mod error;
 pub mod event;
 pub mod flow;
+pub mod fragments;
 pub mod netlink;
 pub mod proto;
 pub mod settings;

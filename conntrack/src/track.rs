@@ -16,8 +16,9 @@
 //!
 //! - Checksums are summed in software only for what begins a flow, and for ICMP; a known flow's packets go by the device's
 //!   word, which the parser heeds. Linux sums every packet that the device did not.
-//! - Linux puts datagrams together first. Here the first fragment stands for all of them; its TCP flow is not held to its
-//!   windows from then on, because the length of the rest is not known.
+//! - Linux puts datagrams together first. Here the first fragment stands for all of them ([`crate::fragments`]); its TCP flow
+//!   is not held to its windows from then on, because the length of the rest is not known. Each fragment is a packet in the
+//!   flow's accounts, where Linux counts the datagram once.
 //! - A packet that begins no flow does not make the table give one up, and is not dropped when the table is full.
 
 use packet::wire::{ip, udp};
@@ -128,14 +129,19 @@ fn any<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Tracked 
     {
         return tracked;
     }
-    let found = if input.zone[0] == input.zone[1] {
-        input.found
-    } else {
-        seek(shard, &lookup_key(layers, input.zone), input.zone, now)
-    };
-    match found {
+    match found(shard, input, now) {
         Some((slot, direction)) => known(shard, input, slot, direction, now),
         None => begin(shard, input, now),
+    }
+}
+
+/// The packet's flow; its time may be over.
+#[inline(always)]
+fn found<F>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Option<(Slot, Direction)> {
+    if input.zone[0] == input.zone[1] {
+        input.found
+    } else {
+        seek(shard, &lookup_key(input.layers, input.zone), input.zone, now)
     }
 }
 
@@ -177,12 +183,7 @@ fn known<F: Frame>(
         shard.kill(slot, now);
         return begin(shard, input, now);
     };
-    let info = match direction {
-        Direction::Reply => Info::EstablishedReply,
-        Direction::Original if status.has(Status::SEEN_REPLY) => Info::Established,
-        Direction::Original if status.has(Status::EXPECTED) => Info::Related,
-        Direction::Original => Info::New,
-    };
+    let info = info(direction, status);
     let Outcome::Accept { renew, assured, changed } = outcome else {
         return refused(shard, input, (slot, info), outcome, now);
     };
@@ -202,6 +203,28 @@ fn known<F: Frame>(
         shard.set_status(slot, Status::SEEN_REPLY);
     }
     Tracked::Flow { slot, info }
+}
+
+/// What a packet of a flow that is there is to it.
+#[inline(always)]
+const fn info(direction: Direction, status: Status) -> Info {
+    match direction {
+        Direction::Reply => Info::EstablishedReply,
+        Direction::Original if status.has(Status::SEEN_REPLY) => Info::Established,
+        Direction::Original if status.has(Status::EXPECTED) => Info::Related,
+        Direction::Original => Info::New,
+    }
+}
+
+/// A later fragment: its first one's flow is its own, and changed by that one alone.
+fn follow<F>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Option<Tracked> {
+    let (slot, direction) = found(shard, input, now)?;
+    if !shard.is_alive(slot, now) {
+        return None;
+    }
+    let status = shard.flow(slot)?.status();
+    shard.account(slot, direction, bytes(input.layers));
+    Some(Tracked::Flow { slot, info: info(direction, status) })
 }
 
 /// What does not let its flow go on.
@@ -328,6 +351,11 @@ fn unusual<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Opti
         L4::Icmp6 if proto::icmp6::is_untracked(kind) => return Some(Tracked::Untracked),
         L4::Icmp6 if packet::wire::icmp6::is_error(kind) => related(shard, input, now),
         L4::Other if !has_tuple(layers) => {
+            if layers.fragment == FragmentPart::Later
+                && let Some(tracked) = follow(shard, input, now)
+            {
+                return Some(tracked);
+            }
             shard.stats_mut().invalid += 1;
             return Some(Tracked::Invalid);
         }

@@ -87,6 +87,13 @@ drop_reasons! {
     NeighbourQueueFull = "neighbour_queue_full", "Too many packets wait for the next hop's address.";
     NeighbourFailed = "neighbour_failed", "The next hop did not answer for its address.";
     NoPeer = "no_peer", "The port's pair is not there.";
+    // fragments of tracked packets
+    FragmentTiny = "fragment_tiny", "A TCP header was split so that a fragment begins inside it (RFC 1858, RFC 3128).";
+    FragmentOverlap = "fragment_overlap", "Fragments of the datagram overlap, or do not agree on its length (RFC 5722).";
+    FragmentTwice = "fragment_twice", "The fragment was there already.";
+    FragmentNoRoom = "fragment_no_room", "Too many fragments, bytes or datagrams wait for their first fragment.";
+    FragmentTimeout = "fragment_timeout", "The datagram's first fragment did not come in time.";
+    FragmentRefused = "fragment_refused", "The datagram's first fragment was dropped, so this one is, too.";
     // translation
     NatFragment = "nat_fragment", "A fragment of SCTP needs another port, and the CRC is over fragments that are not here.";
     NatMoved = "nat_moved", "The packet's flow is masqueraded behind another interface than it leaves by now; it ended.";
