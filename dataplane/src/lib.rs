@@ -15,6 +15,7 @@ pub mod owners;
 pub mod pipeline;
 pub mod rewrite;
 pub mod rib;
+mod source;
 pub mod stats;
 pub mod tables;
 pub mod worker;

@@ -76,18 +76,6 @@ pub struct IfaceEntry {
     pub addresses: Vec<Prefix>,
 }
 
-impl IfaceEntry {
-    /// The source address for a packet from this interface to `towards`: of the same family, on the same subnet if there
-    /// is one, else the first that is not link-local.
-    pub fn source_for(&self, towards: IpAddr) -> Option<IpAddr> {
-        let usable = |prefix: &&Prefix| {
-            prefix.addr.is_ipv4() == towards.is_ipv4() && !is_link_local(prefix.addr)
-        };
-        let on_link = self.addresses.iter().filter(usable).find(|prefix| contains(prefix, towards));
-        on_link.or_else(|| self.addresses.iter().find(usable)).map(|prefix| prefix.addr)
-    }
-}
-
 /// A ready layer-2 header: what stands in front of the IP packet on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct L2Header {

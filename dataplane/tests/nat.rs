@@ -78,6 +78,21 @@ fn out_and_back() {
 }
 
 #[test]
+fn the_address_that_the_next_hop_can_answer() {
+    let mut node = node();
+    node.rib.apply(Change::Address { iface: WAN_IF, prefix: prefix("10.9.0.1/24") });
+    let other = route("192.0.3.0/24", RouteKind::Unicast, &[(WAN_IF, Some("10.9.0.254"))]);
+    node.rib.apply(Change::Route(other));
+    node.neighbour(WAN_IF, "10.9.0.254", NeighbourState::Reachable(SERVER_MAC));
+    node.publish();
+    for (dst, source) in [(SERVER, [10, 0, 2, 1]), ("192.0.3.9", [10, 9, 0, 1])] {
+        node.receive(LAN, &udp4(dst, 64, b"ask"));
+        assert_eq!(ends(&node.sent(WAN).pop().unwrap())[0], source, "{dst}");
+    }
+    node.end();
+}
+
+#[test]
 fn another_way_out_ends_it() {
     let mut node = node();
     node.receive(LAN, &udp4(SERVER, 64, b"ask"));

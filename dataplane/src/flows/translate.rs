@@ -184,9 +184,16 @@ fn own_address(
     }
     let device = if how.to == To::Leaving { spot.oif } else { spot.iif }?;
     let index = tables.iface_by_index(crate::rib::IfIndex(device.index))?;
-    let towards = crate::pipeline::address(
-        &flows.shard.flow(slot)?.key(conntrack::Direction::Reply).src,
-        family,
-    );
-    tables.iface(index)?.source_for(towards).map(crate::hooks::bytes)
+    let entry = tables.iface(index)?;
+    let reply = flows.shard.flow(slot)?.key(conntrack::Direction::Reply);
+    let dst = crate::pipeline::address(&reply.src, family);
+    let address = match crate::pipeline::own_way(tables, dst) {
+        _ if how.to == To::Here => entry.redirect_for(dst),
+        // The address that the next hop can answer.
+        Some(way) if way.iface == index && dst.is_ipv4() && way.addr.is_ipv4() => {
+            entry.source_for(way.addr)
+        }
+        _ => entry.source_for(dst),
+    };
+    address.map(crate::hooks::bytes)
 }
