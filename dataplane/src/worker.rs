@@ -13,7 +13,8 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use conntrack::shard::Shard;
 use packet::{
-    BURST, Burst, DropReason, Frame, FramePool, L3, Layers, PacketIo, PortIndex, Unsendable,
+    BURST, Burst, DropReason, FlowKey, Frame, FramePool, L3, Layers, PacketIo, PortIndex,
+    Unsendable,
 };
 use ruleset::ids::WorkerId;
 use ruleset::program::Program;
@@ -35,6 +36,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// How much of the queue to the twin thread packets for this node itself may fill.
 pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
 
+/// Connections that rules count and that are looked at each time.
+const TALLIED: usize = 512;
+
 /// One core's packet path.
 pub struct Worker<Io: PacketIo> {
     tables: Arc<Tables>,
@@ -43,6 +47,8 @@ pub struct Worker<Io: PacketIo> {
     /// What is to be handed up for dropping; more than one only while the queue up is full.
     retired: ArrayVec<FromWorker, { 2 * MESSAGES_PER_TURN }>,
     kept: Tick,
+    /// Where sweeping what rules count connections by goes on.
+    swept: usize,
 }
 
 /// What a worker owns beside the tables: the pipeline's hands.
@@ -110,6 +116,7 @@ impl<Io: PacketIo> Worker<Io> {
             },
             retired: ArrayVec::new(),
             kept: Tick(0),
+            swept: 0,
         }
     }
 
@@ -302,6 +309,9 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     fn keep_house(&mut self, now: Tick) {
+        let (flows, me) = (&self.local.flows, self.local.link.worker);
+        let is_open = &mut |key: &FlowKey| flows.is_open(key);
+        self.program.tallies.sweep(me, &mut self.swept, TALLIED, is_open);
         self.local.ask_again(now);
         let view = View { tables: &self.tables, program: &self.program };
         while let Some(waiters) = self.local.waiting.take_expired(now) {

@@ -3,7 +3,7 @@
 //! What is compiled later is held equal to this by a property test, and this to Linux by another.
 
 use arrayvec::ArrayVec;
-use packet::L3;
+use packet::{FragmentPart, L3};
 
 use crate::family::{Family, Hook};
 use crate::model::{Chain, Cursor};
@@ -82,6 +82,9 @@ fn base_chain(hooked: &Hooked, cx: &mut Cx<'_>) -> Outcome {
         };
     }
     cx.look();
+    if cx.layers.options || cx.layers.fragment != FragmentPart::Whole {
+        cx.recorder.spoil();
+    }
     // What is no IP packet in good order does not pass them.
     let bad = cx.transport.is_none() && cx.place.family != family;
     let outcome = if bad { Outcome::Drop } else { chains(hooked, cx) };

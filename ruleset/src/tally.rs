@@ -138,8 +138,8 @@ impl Tallies {
         tally
     }
 
-    /// Has a worker look after about `budget` of the connections that it noted, from `cursor` on, which it moves; `is_there`
-    /// says of one whether it is still there. For the worker to call between bursts, a few times a second.
+    /// Has a worker look after about `budget` tallies and connections that it noted there, from `cursor` on, which it moves;
+    /// `is_there` says of one whether it is still there. For the worker to call between bursts, a few times a second.
     pub fn sweep(
         &self,
         worker: WorkerId,
@@ -157,6 +157,7 @@ impl Tallies {
             *cursor = if behind { 0 } else { *cursor + 1 };
             let lane = tally.as_ref().and_then(|tally| tally.lanes.get(usize::from(worker.0)));
             let Some(mut lane) = lane.map(Mutex::lock) else { continue };
+            left = left.saturating_sub(1);
             lane.retain(|_, list| {
                 let most = list.keys.len().min(left);
                 left -= most;

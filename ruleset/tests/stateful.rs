@@ -262,23 +262,33 @@ fn connections_are_changed_and_then_remembered() {
 }
 
 #[test]
-fn a_flow_that_may_become_assured_is_looked_at_until_it_is() {
-    let mut bed = Bed::new();
-    let (status, state) = (ct(2, None), ct(0, None));
-    let rules: &[&[Expr<'_>]] = &[&[("ct", &state)], &[("ct", &status), ACCEPT]];
-    assert_eq!(bed.rules(Family::Ipv4, 2, rules), 0);
-    for (status, cacheable) in [(2, false), (2 | 4, true)] {
-        bed.link = Some(Link { status, ..Link::udp(ESTABLISHED) });
-        let passed = bed.pass(FORWARD4, &udp(A, B, 64));
-        assert_eq!(passed.recorder.is_cacheable(), cacheable);
-    }
-    for key in [5, 14, 15, 16] {
+fn a_flow_remembers_no_times_and_no_amounts() {
+    for (key, cacheable) in [(0, true), (2, false), (3, true), (17, true)]
+        .into_iter()
+        .chain([5, 14, 15, 16].map(|key| (key, false)))
+    {
         let mut bed = Bed::new();
         let ct = ct(key, None);
         assert_eq!(bed.rules(Family::Ipv4, 2, &[&[("ct", &ct)]]), 0);
         bed.link = Some(Link::udp(ESTABLISHED));
-        assert!(!bed.pass(FORWARD4, &udp(A, B, 64)).recorder.is_cacheable(), "{key}");
+        let passed = bed.pass(FORWARD4, &udp(A, B, 64));
+        assert_eq!(passed.recorder.is_cacheable(), cacheable, "{key}");
     }
+    // The status is what it is once the connection is confirmed.
+    let mut bed = Bed::new();
+    let status = ct(2, None);
+    assert_eq!(bed.rules(Family::Ipv4, 2, &[&[("ct", &status)]]), 0);
+    bed.link = Some(Link { status: 8, ..Link::udp(ESTABLISHED) });
+    assert!(bed.pass(FORWARD4, &udp(A, B, 64)).recorder.is_cacheable());
+    // A fragment does not speak for whole packets: it has no ports.
+    let mut bed = Bed::new();
+    assert_eq!(bed.rules(Family::Ipv4, 2, &[&[ACCEPT]]), 0);
+    let mut fragment = udp(A, B, 64);
+    fragment[21] = 8;
+    fragment[24..26].fill(0);
+    let sum = packet::checksum::of(&fragment[14..34]);
+    fragment[24..26].copy_from_slice(&sum.to_be_bytes());
+    assert!(!bed.pass(FORWARD4, &fragment).recorder.is_cacheable());
 }
 
 const PREROUTING4: Way = Way { hook: Hook::Prerouting, ..FORWARD4 };

@@ -23,14 +23,17 @@ mod translate;
 
 use std::collections::VecDeque;
 
+use conntrack::proto::tcp::{State, Tcp};
 use conntrack::shard::Shard;
 use conntrack::track::{self, Input, Tracked};
 use conntrack::{Direction, Flow, Guess, Hash, Info, Slot, Status};
 use nat::{Masquerades, Sources, Sweep};
+use packet::wire::ip;
 use packet::{DropReason, FlowKey, FragmentPart, Frame, L2Kind, PacketIo, Tick};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
 use ruleset::packet::Recorder;
+use zerocopy::transmute;
 
 use crate::hooks::Spot;
 use crate::owners::{Owners, Peers};
@@ -195,6 +198,15 @@ impl Flows {
         }
     }
 
+    /// Whether there is a flow of this key that is not only waiting for its end (`already_closed` of nf_conncount.c).
+    pub(crate) fn is_open(&self, key: &FlowKey) -> bool {
+        let found = self.shard.find(key, self.shard.hash(key));
+        let Some(flow) = found.and_then(|(slot, _)| self.shard.flow(slot)) else { return false };
+        let tcp: Tcp = transmute!(*flow.proto());
+        let ends = [State::TimeWait as u8, State::Close as u8];
+        flow.key(Direction::Original).protocol != ip::TCP || !ends.contains(&tcp.state)
+    }
+
     /// Where a packet to be replayed goes that is translated: where its answers come from.
     #[inline(always)]
     pub(crate) fn destination<'p>(&'p self, packet: &'p Packet) -> &'p [u8; 16] {
@@ -220,7 +232,8 @@ impl Flows {
         if matches!(packet.ct, Ct::Flow(..) | Ct::None) {
             return Ok(());
         }
-        let zone = packet.meta.template.zone;
+        // What was said before counts now, and no more.
+        let zone = std::mem::take(&mut packet.meta.template).zone;
         let found = match packet.ct {
             Ct::Found(slot, direction) if zone == [0; 2] => Some((slot, direction)),
             _ => None,

@@ -112,8 +112,7 @@ impl Env for Questions<'_> {
     }
 
     fn is_connected(&self, key: &FlowKey) -> bool {
-        let shard = &self.flows.shard;
-        shard.find(key, shard.hash(key)).is_some()
+        self.flows.is_open(key)
     }
 
     fn translate(&mut self, how: &Translate) -> Verdict {

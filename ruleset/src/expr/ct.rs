@@ -7,7 +7,7 @@ use nfnetlink::{Attr, Errno, Result, Writer};
 
 use super::{Decode, Encode, Expr, Kind, Ref};
 use crate::family::Family;
-use crate::packet::{ASSURED, Connection, Constancy, Cx, set_labels, set_mark};
+use crate::packet::{CONFIRMED, Connection, Constancy, Cx, set_labels, set_mark};
 use crate::regs::Reg;
 use crate::schema::Value as _;
 use crate::verdict::Verdict;
@@ -259,10 +259,10 @@ impl Expr for Get {
         }
         let Some(connection) = cx.connection_or_template() else { return Verdict::Break };
         let Some((bytes, len)) = self.answer(connection) else { return Verdict::Break };
-        // Of the status, all that changes while a connection is established is that it becomes assured.
-        let settled = self.key != Key::Status || connection.status() & ASSURED != 0;
+        let settled = self.key != Key::Status || connection.status() & CONFIRMED != 0;
         cx.regs.set(self.dreg, bytes.get(..len).unwrap_or_default());
         if !settled {
+            // What comes behind this rule changes it.
             cx.recorder.spoil();
         }
         Verdict::Continue

@@ -12,15 +12,14 @@ use super::Cx;
 const INVALID: u32 = 1;
 /// `NF_CT_STATE_UNTRACKED_BIT`: of one that is not tracked.
 const UNTRACKED: u32 = 1 << 6;
+/// `IPS_CONFIRMED`: of a connection without it, the status is not what it will be.
+pub(crate) const CONFIRMED: u32 = 1 << 3;
 /// `IP_CT_NEW`.
 const NEW: u8 = 2;
 /// `IPS_TEMPLATE` and `IPS_CONFIRMED`.
 /// What [`Translate::flags`] may have.
 const CHOICES: u32 = 4 | 8 | 16 | 32 | 64;
-const TEMPLATE: u32 = 1 << 11 | 1 << 3;
-
-/// `IPS_ASSURED`: of a connection's status, what may still come when it is established, and then stays.
-pub(crate) const ASSURED: u32 = 1 << 2;
+const TEMPLATE: u32 = 1 << 11 | CONFIRMED;
 
 /// `NF_CT_STATE_BIT`.
 const fn state_bit(info: u8) -> u32 {

@@ -1,7 +1,7 @@
 //! `conntrack`: the packet's connection.
 
 use super::*;
-use crate::packet::{ASSURED, Connection};
+use crate::packet::{CONFIRMED, Connection};
 
 const HELP: &str =
     "Matches by the packet's connection: its state, addresses, ports, status and age.";
@@ -94,10 +94,11 @@ impl Asked {
         let Some(connection) = cx.connection_or_template() else {
             return self.asked & STATE != 0 && self.is(STATE, || self.states & state != 0);
         };
-        let status = connection.status();
+        let settled = connection.status() & CONFIRMED != 0;
         let so = self.is_connection(state, connection);
-        if self.asked & STATUS != 0 && status & ASSURED == 0 {
-            // It may become so.
+        let reads_status = self.asked & STATUS != 0 || self.states & (SNAT | DNAT) != 0;
+        if reads_status && !settled {
+            // What comes behind this rule changes it.
             cx.recorder.spoil();
         }
         so

@@ -4,8 +4,9 @@ use super::link::{ESTABLISHED, NEW, RELATED, REPLY};
 use super::*;
 use crate::packet::{Side, To};
 
-/// `IPS_ASSURED`, `IPS_SRC_NAT`.
+/// `IPS_ASSURED`, `IPS_CONFIRMED`, `IPS_SRC_NAT`.
 const ASSURED: u32 = 4;
+const CONFIRMED: u32 = 8;
 const SRC_NAT: u32 = 16;
 
 pub(super) fn all() {
@@ -110,11 +111,10 @@ fn what_changes() {
     let came = ask(&link, &expires(5, 5));
     assert!(came.verdict == Verdict::Continue && !came.cacheable);
     assert_eq!(ask(&link, &expires(6, 9)).verdict, Verdict::Break);
-    // What may still become assured is looked at again.
     let status = [(146, n(1 << 6).to_vec()), (152, n(ASSURED as u16).to_vec())];
     let came = ask(&link, &status);
-    assert!(came.verdict == Verdict::Break && !came.cacheable);
-    link.status = ASSURED;
+    assert!(came.verdict == Verdict::Break && !came.cacheable, "it is not confirmed");
+    link.status = ASSURED | CONFIRMED;
     let came = ask(&link, &status);
     assert!(came.verdict == Verdict::Continue && came.cacheable);
 }
