@@ -18,8 +18,8 @@ mod info;
 mod record;
 mod write;
 
-pub use ct::{Connection, Side, Template, To, Translate};
 pub(crate) use ct::{CONFIRMED, set_labels, set_mark};
+pub use ct::{Connection, Side, Template, To, Translate};
 pub use info::{ExtHeader, Transport};
 pub use record::{COUNTED, Constancy, Counted, Recorder};
 pub use write::arrival;

@@ -34,7 +34,7 @@ pub(crate) fn replay<Io: PacketIo>(
         return walk(view, local, frame, packet, None, now);
     }
     let (oif, info, translated) = (recipe.oif, recipe.info, recipe.translated);
-    let number = flows.shard.cached(slot, direction).recipe;
+    let remembered = flows.shard.cached(slot, direction);
     let came = packet.layers.key;
     if translated {
         let back = flow.key(direction.other());
@@ -59,7 +59,9 @@ pub(crate) fn replay<Io: PacketIo>(
         found,
     };
     match track::packet(&mut flows.shard, &input, now) {
-        Tracked::Flow { slot: same, info: is } if same == slot && is == info => {}
+        // A change of the flow's status that this packet brings about drops what is remembered.
+        Tracked::Flow { slot: same, info: is }
+            if same == slot && is == info && flows.shard.cached(slot, direction) == remembered => {}
         Tracked::Flow { slot, info } => {
             packet.ct = Ct::Flow(slot, info);
             return walk(view, local, frame, packet, None, now);
@@ -80,7 +82,7 @@ pub(crate) fn replay<Io: PacketIo>(
     track::end(&mut flows.shard, slot, now);
     local.link.stats.replayed.add(1);
     let (worker, size) = (local.link.worker, frame.len());
-    if let Some(recipe) = flows.recipes.get(number) {
+    if let Some(recipe) = flows.recipes.get(remembered.recipe) {
         for counted in &recipe.counters {
             counted.counter.add(worker, counted.bytes(&packet.layers, size));
         }
