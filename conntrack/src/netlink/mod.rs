@@ -91,6 +91,11 @@ const fn kind(subsystem: u8, command: u8) -> u16 {
     (subsystem as u16) << 8 | command as u16
 }
 
+/// The least length of an attribute that holds others (`NLA_NESTED`): it may be empty.
+fn nest(attr: &Attr<'_>) -> usize {
+    if attr.data.is_empty() { 0 } else { nfnetlink::attr::HEADER }
+}
+
 /// A string of at most `most` bytes that ends with a NUL (`NLA_NUL_STRING`).
 ///
 /// # Errors
@@ -118,6 +123,8 @@ impl<'a> Top<'a> {
                 top::STATUS | top::TIMEOUT | top::MARK | top::ID | top::MARK_MASK => 4,
                 top::STATUS_MASK => 4,
                 top::ZONE => 2,
+                top::TUPLE_ORIG..=top::TUPLE_REPLY | top::PROTOINFO..=top::NAT_SRC => nest(attr),
+                top::NAT_DST..=top::SEQ_ADJ_REPLY | top::FILTER => nest(attr),
                 _ => 0,
             };
             let labels = matches!(attr.kind, top::LABELS | top::LABELS_MASK);

@@ -21,7 +21,7 @@ use packet::wire::ip;
 use parking_lot::{Mutex, RwLock};
 
 use super::cta::{SUBSYSTEM_TIMEOUT, timeout};
-use super::{Shards, ask, kind, text};
+use super::{Shards, ask, kind, nest, text};
 use crate::settings::Settings;
 
 /// Bytes of a name without its NUL (`CTNL_TIMEOUT_NAME_MAX`).
@@ -180,6 +180,9 @@ struct Named<'a> {
 impl<'a> Named<'a> {
     fn parse(message: &Message<'a>) -> Result<Self> {
         let [_, name, family, protocol, data]: Table<'a, 5> = message.attrs().table();
+        if let Some(data) = data.filter(|data| data.data.len() < nest(data)) {
+            return Err(data.error(Errno::ERANGE));
+        }
         Ok(Self {
             name: name.map(|name| text(&name, NAME)).transpose()?,
             family: family.map(|family| family.u16()).transpose()?,

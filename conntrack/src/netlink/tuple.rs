@@ -5,6 +5,7 @@ use packet::FlowKey;
 use packet::wire::ip;
 
 use super::cta::{address, proto, tuple};
+use super::nest;
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
 pub(super) const IPV4: u8 = 2;
@@ -134,6 +135,11 @@ pub(super) fn parse(attr: &Attr<'_>, family: u8) -> Result<Parsed> {
 /// As [`parse`].
 pub(super) fn parse_parts(attr: &Attr<'_>, family: u8, parts: u32) -> Result<Parsed> {
     let [_, ip, proto, zone]: Table<'_, 4> = attr.table();
+    for attr in [ip, proto].iter().flatten() {
+        if attr.data.len() < nest(attr) {
+            return Err(attr.error(Errno::ERANGE));
+        }
+    }
     let of_key = match family {
         IPV4 => 4,
         IPV6 => 6,

@@ -126,6 +126,11 @@ ask("get without ports", 1, ACK, 2, a(1, a(1, a(1, b"\1\1\1\1") + a(2, b"\1\1\1\
 ask("get without addresses", 1, ACK, 2, a(1, a(2, u8(1, 6))))
 ask("get without protocol", 1, ACK, 2, a(1, a(1, a(1, b"\1\1\1\1") + a(2, b"\1\1\1\1")) + a(2, b"")))
 ask("get with a short address", 1, ACK, 2, a(1, a(1, a(1, b"\1\1\1") + a(2, b"\1\1\1\1")) + a(2, u8(1, 99))))
+for kind in (1, 2, 4, 5, 6, 13, 14, 15, 16, 25):
+    ask("nest of two bytes %d" % kind, 0, ACK, 2, T + a(kind, b"\0\0"))
+ask("tuple with a short nest", 1, ACK, 2, a(1, a(1, b"\0") + a(2, u8(1, 6))))
+ask("tuple with a short protocol", 1, ACK, 2, a(1, a(1, a(1, b"\1\1\1\1") + a(2, b"\1\1\1\1")) + a(2, b"\0\0\0")))
+ask("tuple with a short zone", 1, ACK, 2, a(1 | NEST, T[4:] + a(3, b"\0")))
 ask("delete with another id", 2, ACK, 2, T + u32(12, 1))
 for command in (4, 6, 7, 8, 9):
     ask("command %d" % command, command, ACK, 2)
@@ -244,6 +249,8 @@ ask("timeout of another", 0, ACK | CREATE | REPLACE, 0, name(b"t") + u16(2, 2) +
 ask("timeout of defaults", 0, ACK | CREATE, 0, name(b"u") + U + a(4, b""), 0, 8)
 ask("timeout of 99", 0, ACK | CREATE, 0, name(b"v") + u16(2, 2) + u8(3, 99) + a(4, b""), 0, 8)
 ask("timeout short", 0, ACK | CREATE, 0, name(b"v") + U + a(4, a(1, b"\0")), 0, 8)
+ask("timeout short nest", 0, ACK | CREATE, 0, name(b"v") + U + a(4, b"\0"), 0, 8)
+ask("timeout short family", 0, ACK | CREATE, 0, name(b"v") + a(2, b"\0") + u8(3, 17) + a(4, b""), 0, 8)
 ask("timeout unknown", 0, ACK | CREATE, 0, name(b"v") + U + a(4, u32(9, 1)), 0, 8)
 ask("timeout get", 1, ACK, 0, name(b"t"), 0, 8)
 ask("timeout dump", 1, DUMP, 0, b"", 0, 8)
