@@ -27,7 +27,7 @@ use conntrack::proto::tcp::{State, Tcp};
 use conntrack::shard::Shard;
 use conntrack::track::{self, Input, Tracked};
 use conntrack::{Direction, Flow, Guess, Hash, Info, Slot, Status};
-use nat::{Masquerades, Sources, Sweep};
+use nat::{Masquerades, Numbers, Sources, Sweep};
 use packet::wire::ip;
 use packet::{DropReason, FlowKey, FragmentPart, Frame, L2Kind, PacketIo, Tick};
 use ruleset::family::{Family, Hook};
@@ -98,6 +98,8 @@ pub(crate) struct Recording {
 /// A worker's flows.
 pub(crate) struct Flows {
     pub(crate) shard: Shard,
+    /// What NAT takes ports by.
+    numbers: Numbers,
     /// Which source was translated to what.
     sources: Sources,
     owners: Owners,
@@ -122,6 +124,7 @@ impl Flows {
     pub(crate) fn new(shard: Shard, owners: Owners, me: WorkerId) -> Self {
         let sources = Sources::new();
         Self {
+            numbers: Numbers::new(),
             sources,
             owners,
             me,

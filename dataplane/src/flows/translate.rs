@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use conntrack::{Info, Slot};
-use nat::{Flags, Manip, Pick, Range, Sides, Sources};
+use nat::{Flags, Manip, Numbers, Pick, Range, Sides, Sources};
 use packet::{DropReason, FlowKey, Frame, L3, Tick};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
@@ -14,7 +14,7 @@ use ruleset::packet::{Side, To, Translate};
 use ruleset::verdict::Verdict;
 
 use super::{Ct, Flows};
-use crate::hooks::{Random, Spot};
+use crate::hooks::Spot;
 use crate::owners::Owners;
 use crate::pipeline::Packet;
 use crate::tables::Tables;
@@ -32,7 +32,7 @@ const SAID: u32 = 1 | 2;
 
 /// What NAT chooses by.
 struct Chance<'a> {
-    random: &'a mut Random,
+    numbers: &'a mut Numbers,
     sources: &'a mut Sources,
     /// None where nothing is to be changed for the owner's sake.
     owners: Option<&'a Owners>,
@@ -42,7 +42,7 @@ struct Chance<'a> {
 
 impl Pick for Chance<'_> {
     fn random(&mut self) -> u32 {
-        self.random.next()
+        self.numbers.draw()
     }
 
     fn is_mine(&self, reply: &FlowKey) -> bool {
@@ -79,31 +79,20 @@ impl Flows {
     }
 
     /// No rule spoke of this side of a flow: it stays, as far as it can.
-    pub(crate) fn bind_none(
-        &mut self,
-        slot: Slot,
-        side: Side,
-        random: &mut Random,
-    ) -> Result<(), DropReason> {
+    pub(crate) fn bind_none(&mut self, slot: Slot, side: Side) -> Result<(), DropReason> {
         if self.is_bound(slot, side) {
             return Ok(());
         }
-        self.bind(slot, side, &Range::default(), random)
+        self.bind(slot, side, &Range::default())
     }
 
-    fn bind(
-        &mut self,
-        slot: Slot,
-        side: Side,
-        range: &Range,
-        random: &mut Random,
-    ) -> Result<(), DropReason> {
-        let Self { shard, sources, owners, me, now, .. } = self;
+    fn bind(&mut self, slot: Slot, side: Side, range: &Range) -> Result<(), DropReason> {
+        let Self { shard, numbers, sources, owners, me, now, .. } = self;
         // What a rule did not ask to have changed stays, as on Linux: the source's port of a flow whose source is not translated,
         // and a service's. Their answers come by an alias if they must.
         let asked = side == Side::Source && (range.addrs.is_some() || range.ports.is_some());
         let owners = asked.then_some(&*owners);
-        let mut pick = Chance { random, sources, owners, me: *me, now: *now };
+        let mut pick = Chance { numbers, sources, owners, me: *me, now: *now };
         let bound = nat::bind(shard, slot, manip(side), range, &mut pick);
         bound.map(|_| ()).map_err(|_| DropReason::NatExhausted)
     }
@@ -137,7 +126,6 @@ impl Flows {
         how: &Translate,
         spot: Spot<'_>,
         tables: &Tables,
-        random: &mut Random,
     ) -> Verdict {
         let Ct::Flow(slot, _) = ct else { return Verdict::Accept };
         if self.is_bound(slot, how.side) {
@@ -153,7 +141,7 @@ impl Flows {
         };
         let range =
             Range { addrs, ports: how.ports, base: how.base, flags: Flags(how.flags & !SAID) };
-        match self.bind(slot, how.side, &range, random) {
+        match self.bind(slot, how.side, &range) {
             Ok(()) => {
                 if how.to == To::Leaving {
                     self.is_behind(slot, spot);

@@ -88,7 +88,7 @@ impl<Io: PacketIo> Local<Io> {
                     break;
                 }
             }
-            if let Err(reason) = self.flows.bind_none(slot, side, &mut self.rules.random) {
+            if let Err(reason) = self.flows.bind_none(slot, side) {
                 return Some((frame, Err(reason)));
             }
         }

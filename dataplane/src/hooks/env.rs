@@ -116,8 +116,8 @@ impl Env for Questions<'_> {
     }
 
     fn translate(&mut self, how: &Translate) -> Verdict {
-        let Self { flows, rules, view, .. } = self;
-        flows.translate(self.ct, how, self.spot, view.tables, &mut rules.random)
+        let Self { flows, view, .. } = self;
+        flows.translate(self.ct, how, self.spot, view.tables)
     }
 
     fn trace_id(&mut self) -> u32 {
