@@ -480,3 +480,50 @@ fn connections_are_counted_while_they_are_there() {
     assert_eq!((sweep(0), sweep(1)), (0, 0));
     assert!(!come(&mut bed, 7, 0));
 }
+
+#[test]
+fn elements_that_count_connections_go_with_the_last_of_them() {
+    let limit = |out: &mut Writer| out.nest(2, |out| out.u32(1, 5));
+    let of_set = |command: u8, write: &dyn Fn(&mut Writer)| {
+        op(command, Family::Ipv4, NLM_F_CREATE, |out| {
+            out.str(1, "t");
+            out.str(2, "s");
+            write(out);
+        })
+    };
+    let set = of_set(msg::NEWSET, &|out| {
+        out.u32(3, 0x20);
+        out.u32(4, 7);
+        out.u32(5, 4);
+        out.u32(10, 1);
+        out.nest(17, |out| {
+            out.str(1, "connlimit");
+            limit(out);
+        });
+    });
+    let from = header(12, 4);
+    let add = |out: &mut Writer| {
+        out.str(1, "s");
+        out.u32(3, 0);
+        out.u32(4, 1);
+    };
+    let mut bed = Bed::new();
+    assert_eq!(bed.rules(Family::Ipv4, 2, &[]), 0);
+    assert_eq!(bed.batch(&[set, rule(Family::Ipv4, &[("payload", &from), ("dynset", &add)])]), 0);
+    bed.link = Some(Link::udp(NEW));
+    bed.pass(FORWARD4, &udp(A, B, 64));
+    let elements = |bed: &Bed| {
+        let program = bed.program.lock().unwrap().clone();
+        (0..8).filter_map(|id| program.set(ruleset::ids::SetId(id))).map(|set| set.len()).sum()
+    };
+    let look = |bed: &mut Bed, is_there: bool| -> usize {
+        let program = bed.program.lock().unwrap().clone();
+        program.tallies.sweep(WorkerId(0), &mut 0, 100, &mut |_| is_there);
+        bed.now.fetch_add(10 * SECOND, std::sync::atomic::Ordering::Relaxed);
+        bed.engine.tick();
+        elements(bed)
+    };
+    assert_eq!(elements(&bed), 1usize);
+    assert_eq!(look(&mut bed, true), 1);
+    assert_eq!(look(&mut bed, false), 0);
+}
