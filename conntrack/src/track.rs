@@ -3,7 +3,7 @@
 //! # Overview
 //!
 //! ```text
-//! plain TCP -------------------> the flow, established
+//! plain TCP and UDP -----------> the flow, whose timeout begins again
 //! ICMP error ------------------> error::inner -> the flow that it tells of, related
 //! found -> proto::* -----------> accepted, invalid, ended, or over and begun again
 //! not found -> proto::* on no words -> create
@@ -88,24 +88,42 @@ pub fn packet<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> T
     any(shard, input, now)
 }
 
-/// A segment of an assured TCP connection, if it is one that [`tcp::plain()`] takes: nearly all packets go this way.
+/// What nearly all packets are: a segment of an assured TCP connection that [`tcp::plain()`] takes, or a datagram of a UDP flow
+/// that changes nothing but its timeout. `None`, with nothing changed, where it is another.
 #[inline(always)]
 fn plain<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Option<Tracked> {
-    const MUST: u32 = Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED;
-    const MUST_NOT: u32 = Status::FIXED_TIMEOUT | Status::DYING;
+    const ASSURED: u32 = Status::CONFIRMED | Status::SEEN_REPLY | Status::ASSURED;
+    const ODD: u32 = Status::FIXED_TIMEOUT | Status::DYING | Status::EXPECTED;
     let layers = input.layers;
     let (slot, direction) = input.found?;
-    if layers.l4 != L4::Tcp || input.zone[0] != input.zone[1] {
+    if !matches!(layers.l4, L4::Tcp | L4::Udp) || input.zone[0] != input.zone[1] {
         return None;
     }
-    let (late, accounted) = shard.judge(slot, |flow, policies, settings| {
-        let status = flow.status().0 & (MUST | MUST_NOT);
-        if status != MUST || !policies.is_empty() || flow.is_over(now) {
+    let (status, late, accounted) = shard.judge(slot, |flow, policies, settings| {
+        let status = flow.status();
+        if status.has(ODD) || !policies.is_empty() || flow.is_over(now) {
             return None;
         }
-        let state: &mut tcp::Tcp = zerocopy::transmute_mut!(&mut flow.shared.proto);
-        let seconds = tcp::plain_frame(state, input.frame, layers, direction, settings)?;
-        Some((flow.renew(seconds, now), flow.has_accounts()))
+        let seconds = if layers.l4 == L4::Tcp {
+            if status.0 & ASSURED != ASSURED {
+                return None;
+            }
+            let state = zerocopy::transmute_mut!(&mut flow.shared.proto);
+            tcp::plain_frame(state, input.frame, layers, direction, settings)?
+        } else {
+            let first_back = direction == Direction::Reply && !status.has(Status::SEEN_REPLY);
+            if first_back || !status.has(Status::CONFIRMED) || !is_sound(input) {
+                return None;
+            }
+            let context = Context { direction, status, timeouts: &settings.udp, settings, now };
+            let state = zerocopy::transmute_mut!(&mut flow.shared.proto);
+            let outcome = proto::udp::packet(state, layers.protocol, &context);
+            let Outcome::Accept { renew: Some(seconds), assured: false, .. } = outcome else {
+                return None;
+            };
+            seconds
+        };
+        Some((status, flow.renew(seconds, now), flow.has_accounts()))
     })??;
     if late {
         shard.file_again(slot);
@@ -114,8 +132,9 @@ fn plain<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Option
         shard.account(slot, direction, bytes(layers));
     }
     let info = match direction {
-        Direction::Original => Info::Established,
         Direction::Reply => Info::EstablishedReply,
+        Direction::Original if status.has(Status::SEEN_REPLY) => Info::Established,
+        Direction::Original => Info::New,
     };
     Some(Tracked::Flow { slot, info })
 }
@@ -124,6 +143,9 @@ fn plain<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Option
 #[inline(never)]
 fn any<F: Frame>(shard: &mut Shard, input: &Input<'_, F>, now: Tick) -> Tracked {
     let layers = input.layers;
+    if !is_sound(input) {
+        return invalid(shard);
+    }
     if !matches!(layers.l4, L4::Tcp | L4::Udp)
         && let Some(tracked) = unusual(shard, input, now)
     {
@@ -416,6 +438,20 @@ fn seek(
     find(original)
         .filter(|(_, direction)| *direction == Direction::Original)
         .or_else(|| find(reply).filter(|(_, direction)| *direction == Direction::Reply))
+}
+
+/// Whether a datagram's length is possible. Routed ports take no other; transparent ones take any.
+#[inline(always)]
+fn is_sound<F: Frame>(input: &Input<'_, F>) -> bool {
+    let layers = input.layers;
+    if layers.l4 != L4::Udp || input.place != Place::Bridge {
+        return true;
+    }
+    let size = (layers.end as usize).saturating_sub(usize::from(layers.l4_offset));
+    let length = usize::from(layers.udp(input.frame).length.get());
+    // A first fragment's length is that of the datagram put together.
+    let fits = (udp::LEN..=size).contains(&length) || layers.fragment == FragmentPart::First;
+    fits || (layers.protocol == ip::UDP_LITE && length == 0)
 }
 
 /// Whether the transport checksum is right, as far as it is looked at: of what came in, where the device said nothing.
