@@ -5,6 +5,7 @@ mod devices;
 mod forwarding;
 mod lifecycle;
 mod malformed;
+mod nat;
 mod pair;
 mod plumbing;
 mod rules;
