@@ -29,9 +29,14 @@ pub(crate) struct Memory {
     by_ends: HashMap<(u8, End, End), usize>,
     /// What last left by each interface.
     pub(crate) left: HashMap<Tap, Vec<u8>>,
+    /// How each packet left, if it did.
+    pub(crate) ways: Vec<Option<Exit>>,
     /// IP's identification of the last packet.
     id: u16,
 }
+
+/// How a packet left: where, with what ends, and all of it.
+pub(crate) type Exit = (Tap, [End; 2], Vec<u8>);
 
 /// One direction of a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +90,25 @@ impl Memory {
     fn peer(&self, protocol: u8, [src, dst]: [End; 2]) -> Stream {
         let found = self.by_ends.get(&(protocol, dst, src));
         found.map_or_else(Stream::default, |found| self.streams[*found])
+    }
+
+    /// Puts what an earlier packet became in the place of `reply=N` and `about=N`; `None` where that never left.
+    pub(crate) fn resolve(&mut self, at: Tap, words: &[String]) -> Option<(Tap, Vec<String>)> {
+        let [name, from, rest @ ..] = words else { return Some((at, words.to_vec())) };
+        let Some((how @ ("reply" | "about"), n)) = from.split_once('=') else {
+            return Some((at, words.to_vec()));
+        };
+        let (tap, [src, dst], frame) = self.ways.get(n.parse::<usize>().ok()?)?.clone()?;
+        let mut ends = [dst, src];
+        let mut name = name.clone();
+        if how == "about" {
+            name = if src.addr.is_ipv4() { "icmp".into() } else { "icmp6".into() };
+            ends.iter_mut().for_each(|end| end.port = None);
+            self.left.insert(tap, frame);
+        }
+        let [src, dst] = ends.map(|end| end.to_string());
+        let words = [name, src, ">".into(), dst].into_iter().chain(rest.iter().cloned());
+        Some((tap, words.collect()))
     }
 
     /// The frames that these words stand for, as they go into an interface.

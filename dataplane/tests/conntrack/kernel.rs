@@ -123,6 +123,10 @@ impl Side for Kernel<'_> {
         self.drain()
     }
 
+    fn listing(&mut self, family: &str, table: &str) -> String {
+        self.bed.nft(bed::Side::Kernel, &["list", "table", family, table], "").unwrap()
+    }
+
     fn table(&mut self) -> Vec<Entry> {
         let text = self.bed.tool(bed::Side::Kernel, "conntrack", &["-L", "-o", "extended"], "");
         table::listing(&text.unwrap())

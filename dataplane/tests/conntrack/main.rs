@@ -15,6 +15,10 @@ mod names;
 #[path = "../linux/node.rs"]
 mod node;
 mod play;
+mod random;
+#[path = "../../../ruleset/tests/linux/rng.rs"]
+#[allow(dead_code, reason = "the rules' own tests draw more")]
+mod rng;
 mod script;
 mod seen;
 mod table;
@@ -28,6 +32,11 @@ macro_rules! scripts {
             play::file(stringify!($name));
         }
     )*};
+}
+
+#[test]
+fn random_rulesets_and_traffic() {
+    random::all();
 }
 
 scripts! {

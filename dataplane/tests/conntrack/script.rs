@@ -16,7 +16,8 @@
 //! end of its way (`new`, `est`, `reply`, `rel`, `rel-reply`, `invalid`, `untracked`, `none`), then, where they differ from
 //! what was sent, its ends as it left (`m:1000 > b:80`). `back STATE …`: it left by the interface that it came by;
 //! `local STATE …`: it was for the node itself. `$name` in the place of a port stands for whichever was chosen, and afterwards
-//! for that one. `held` is a fragment that waits for others. A packet that the router answers: `answer KIND ENDS`.
+//! for that one. `held` is a fragment that waits for others. In the place of ends, `reply=N`
+//! stands for those of packet N as it left, turned, and `about=N` makes an error that quotes it. A packet that the router answers: `answer KIND ENDS`.
 //! `EXPECTED || EXPECTED`: what Linux does, and what twinwall does, on purpose.
 
 /// Which way something goes.
@@ -42,8 +43,15 @@ pub(crate) enum Line {
     Nft(String),
     Sysctl(String, String),
     Wait(f64),
-    Packet { at: Tap, words: Vec<String>, expected: Expected, ours: Option<Expected> },
+    Packet {
+        at: Tap,
+        words: Vec<String>,
+        expected: Expected,
+        ours: Option<Expected>,
+    },
     Table(Vec<Vec<String>>),
+    /// In the place of a packet that was taken out.
+    Skip,
 }
 
 /// What must come of a packet.

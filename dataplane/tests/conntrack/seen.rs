@@ -99,6 +99,24 @@ pub(crate) fn read(frame: &[u8]) -> Option<Seen> {
 }
 
 impl Seen {
+    /// Whether both are the same, but for ports that each has from its packet as it was sent (`sent`), or that neither has from
+    /// there, nor from a rule.
+    pub(crate) fn chose_as(&self, other: &Self, sent: [&[End; 2]; 2]) -> bool {
+        let same = |n: usize| {
+            let ports = [self, other].map(|seen| seen.ends[n].port);
+            let kept = [0, 1].map(|side| ports[side] == sent[side][n].port);
+            let ruled =
+                ports.map(|port| port.is_some_and(|port| crate::random::PORTS.contains(&port)));
+            ports[0] == ports[1] || kept == [true; 2] || (kept == [false; 2] && ruled == [false; 2])
+        };
+        let plain = |seen: &Self| {
+            let mut plain = seen.clone();
+            plain.ends.iter_mut().for_each(|end| end.port = None);
+            plain
+        };
+        same(0) && same(1) && plain(self) == plain(other)
+    }
+
     /// Whether it is about another packet.
     pub(crate) fn is_error(&self) -> bool {
         self.kind

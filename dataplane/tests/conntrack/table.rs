@@ -66,15 +66,38 @@ impl std::fmt::Display for Entry {
 }
 
 impl Entry {
-    /// Whether both are the same: ports that each side chose for itself aside, and what time it takes to look.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let plain = |entry: &Self| {
-            let mut plain = Self { timeout: 0, ..entry.clone() };
-            plain.ends[1].iter_mut().for_each(|end| end.port = None);
-            plain
-        };
-        plain(self) == plain(other) && self.timeout.abs_diff(other.timeout) <= 2
+    /// Whether the way back is not just the way there.
+    pub(crate) fn is_translated(&self) -> bool {
+        let [[src, dst], reply] = self.ends;
+        reply != [dst, src]
     }
+
+    /// It without ports that each side may have chosen for itself: of the way back, or of both where packets answered to such.
+    fn without_choices(&self, both: bool) -> Self {
+        let mut plain = Self { timeout: 0, ..self.clone() };
+        plain.ends[1].iter_mut().for_each(|end| end.port = None);
+        let given = |port: &u16| crate::random::PORTS.contains(port);
+        if both {
+            plain.ends[0].iter_mut().for_each(|end| end.port = end.port.filter(given));
+        }
+        plain
+    }
+}
+
+/// Whether both tables are the same, what each side chose aside, and the seconds that a look takes.
+pub(crate) fn are_alike(linux: &[Entry], ours: &[Entry], seconds: u64, both: bool) -> bool {
+    let plain = |table: &[Entry]| {
+        let plain = |entry: &Entry| (entry.without_choices(both), entry.timeout);
+        let mut plain: Vec<_> = table.iter().map(plain).collect();
+        plain.sort_by_cached_key(|(entry, timeout)| (entry.to_string(), *timeout));
+        plain
+    };
+    let (linux, ours) = (plain(linux), plain(ours));
+    linux.len() == ours.len()
+        && linux
+            .iter()
+            .zip(&ours)
+            .all(|((linux, left), (ours, right))| linux == ours && left.abs_diff(*right) <= seconds)
 }
 
 /// What `conntrack -L -o extended` printed.

@@ -139,6 +139,10 @@ impl Side for Ours<'_> {
         Left { frames: [sent(IN), sent(OUT), local] }
     }
 
+    fn listing(&mut self, family: &str, table: &str) -> String {
+        self.0.nft(bed::Side::Ours, &["list", "table", family, table], "").unwrap()
+    }
+
     fn table(&mut self) -> Vec<Entry> {
         let mut way = self.0.way.borrow_mut();
         let now = way.now;
