@@ -5,7 +5,6 @@
 pub mod batch;
 pub mod images;
 pub mod node;
-pub mod pcap;
 pub mod random;
 pub mod ring_io;
 pub mod routes;

@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow};
 use dataplane::rib::Rib;
 use nfnetlink::server::Engine;
+use packet::pcap;
 use ruleset::nft::{Host, NfTables};
 use ruleset::program::Program;
 
 use crate::batch::{Batch, send};
-use crate::{images::Images, node, pcap, random::Random};
+use crate::{images::Images, node, random::Random};
 
 /// The scenarios that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

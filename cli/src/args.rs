@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::hash_eval::HashEvalArgs;
 use crate::config::model::DEFAULT_SOCKET;
 use crate::config::rules::DEFAULT_NFNL;
 
@@ -49,6 +50,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Shows how hashes spread tuples over a flow table, and what they cost
+    ///
+    /// The tuples are a capture's, or made: at random, in sequence, or crafted to collide. docs/hash-eval.md says how to read it.
+    HashEval(HashEvalArgs),
     /// Runs a program whose netfilter netlink goes to the daemon instead of the kernel
     ///
     /// So nft, conntrack, iptables-nft and whatever is built on libmnl or libnetfilter_* work on twinwall unmodified. The program

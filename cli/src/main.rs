@@ -50,6 +50,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::HashEval(args) => commands::hash_eval(&args)?,
         Command::Exec { socket, command } => return Ok(commands::exec(&socket, &command)?),
         Command::Nft { arguments } => {
             let socket = std::env::var_os("TWINWALL_NFNL").unwrap_or_else(|| DEFAULT_NFNL.into());

@@ -1,7 +1,6 @@
 //! `twinwall describe`: what rules can be made of. It needs no daemon: the registry is this program's.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use super::CommandError;
 use super::table::Columns;
@@ -30,10 +29,8 @@ pub fn describe(name: Option<&str>, json: bool) -> Result<bool, CommandError> {
     } else {
         in_full(&shown)
     };
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(true),
-    }
+    super::print_line(&text)?;
+    Ok(true)
 }
 
 /// What has this name, of whatever kind.

@@ -9,6 +9,7 @@
 pub mod describe;
 pub mod drops;
 pub mod exec;
+pub mod hash_eval;
 mod numbers;
 pub mod ports;
 pub mod status;
@@ -29,6 +30,7 @@ use crate::config::{self, Host, Report};
 pub use describe::describe;
 pub use drops::DropsView;
 pub use exec::exec;
+pub use hash_eval::hash_eval;
 pub use ports::PortsView;
 pub use status::StatusView;
 pub use workers::WorkersView;
@@ -39,6 +41,9 @@ pub enum CommandError {
     /// The daemon did not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// There is nothing to hash.
+    #[error(transparent)]
+    HashEval(#[from] hash_eval::HashEvalError),
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -128,6 +133,14 @@ fn print<V: View>(
     }
     out.flush()?;
     Ok(())
+}
+
+/// Prints what a command has to say. A reader who goes away is no error.
+fn print_line(text: &str) -> Result<(), CommandError> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Checks a configuration and prints what is wrong with it, to stderr; true if the daemon would start.

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod io;
 pub mod key;
 pub mod layers;
+pub mod pcap;
 pub mod prefetch;
 pub mod time;
 pub mod toeplitz;

@@ -1,6 +1,18 @@
-//! Reads packets from a classic pcap file (`tcpdump -w`), for a bench with somebody's own traffic.
+//! Reads packets from a classic pcap file (`tcpdump -w`), so that benches and tools can take somebody's own traffic.
 
-use anyhow::{Context, Result, bail};
+/// Why a file is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PcapError {
+    /// It has not even a header.
+    #[error("shorter than a pcap header")]
+    Short,
+    /// It begins with something else.
+    #[error("not a pcap file (pcapng? convert it: editcap -F pcap)")]
+    Magic,
+    /// Its packets begin with something else than an Ethernet header.
+    #[error("link type {0} is not Ethernet (1)")]
+    Link(u32),
+}
 
 /// One packet of a capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +25,16 @@ pub struct Captured<'a> {
 
 /// The packets of a capture. Both byte orders, micro- and nanoseconds, Ethernet only; a record that is cut off by the end of
 /// the file ends it.
-pub fn packets(file: &[u8]) -> Result<Vec<Captured<'_>>> {
-    let (header, mut rest) = file.split_at_checked(24).context("shorter than a pcap header")?;
+///
+/// # Errors
+///
+/// It is another kind of file.
+pub fn packets(file: &[u8]) -> Result<Vec<Captured<'_>>, PcapError> {
+    let (header, mut rest) = file.split_at_checked(24).ok_or(PcapError::Short)?;
     let big = match header {
         [0xa1, 0xb2, 0xc3 | 0x3c, 0xd4 | 0x4d, ..] => true,
         [0xd4 | 0x4d, 0xc3 | 0x3c, 0xb2, 0xa1, ..] => false,
-        _ => bail!("not a pcap file (pcapng? convert it: editcap -F pcap)"),
+        _ => return Err(PcapError::Magic),
     };
     let word = |bytes: &[u8], at: usize| -> Option<u32> {
         let four = *bytes.get(at..)?.first_chunk()?;
@@ -26,7 +42,7 @@ pub fn packets(file: &[u8]) -> Result<Vec<Captured<'_>>> {
     };
     match word(header, 20) {
         Some(1) => {}
-        kind => bail!("link type {} is not Ethernet (1)", kind.unwrap_or_default()),
+        kind => return Err(PcapError::Link(kind.unwrap_or_default())),
     }
     let mut packets = Vec::new();
     while let Some((record, behind)) = rest.split_at_checked(16) {
@@ -40,7 +56,7 @@ pub fn packets(file: &[u8]) -> Result<Vec<Captured<'_>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Captured, packets};
+    use super::{Captured, PcapError, packets};
 
     fn file(big: bool, records: &[(&[u8], u32)]) -> Vec<u8> {
         let word = |n: u32| if big { n.to_be_bytes() } else { n.to_le_bytes() };
@@ -73,10 +89,10 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        assert!(packets(b"short").is_err());
-        assert!(packets(&[0; 64]).is_err());
+        assert_eq!(packets(b"short"), Err(PcapError::Short));
+        assert_eq!(packets(&[0; 64]), Err(PcapError::Magic));
         let mut wifi = file(true, &[]);
         wifi[23] = 105;
-        assert!(packets(&wifi).is_err());
+        assert_eq!(packets(&wifi), Err(PcapError::Link(105)));
     }
 }
