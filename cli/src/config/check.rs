@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Diagnostic>) {
     cores(config, findings);
     memory(config, findings);
     eal_args(config, findings);
+    super::conntrack::check(config, findings);
     super::rules::check(config, findings);
     for port in &config.ports {
         if *port.mtu.get_ref() < 1280 && matches!(port.mode, Mode::Routed) {

@@ -11,6 +11,7 @@
 //!
 //! Loaded at start and again at each SIGHUP; a [`Loaded`] is plain data and does not follow the file.
 
+pub mod conntrack;
 pub mod device;
 pub mod diagnostic;
 pub mod host;
@@ -22,6 +23,7 @@ mod reader;
 
 use std::path::Path;
 
+pub use conntrack::{Conntrack, Tracking};
 pub use device::{Device, DeviceKind};
 pub use diagnostic::{Diagnostic, Report, Severity, Source, Span};
 pub use host::{Host, Resolved};

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::conntrack::{Conntrack, read_conntrack};
 use super::device::Device;
 use super::diagnostic::{Diagnostic, Span};
 use super::reader::{Findings, Reader};
@@ -23,6 +24,8 @@ pub struct Config {
     pub dataplane: Dataplane,
     /// Each `[[port]]`, in the order of the file: a port's place is its index.
     pub ports: Vec<Port>,
+    /// `[conntrack]`.
+    pub conntrack: Conntrack,
     /// `[nfnetlink]`.
     pub nfnetlink: Nfnetlink,
     /// `[rules]`.
@@ -145,7 +148,7 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
             findings.borrow_mut().push(Diagnostic::error(
                 span,
                 format!("this is not TOML: {}", error.message()),
-                "docs/config.md shows the form; the sections are [dataplane], [[port]], [nfnetlink], [rules], [api], [log]",
+                "docs/config.md shows the form; the sections are [dataplane], [[port]], [conntrack], [nfnetlink], [rules], [api], [log]",
             ));
         }
         return None;
@@ -165,6 +168,9 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
             "add a section such as:\n[[port]]\nname = \"lan\"\ndevice = \"net_af_packet0,iface=eth1\"",
         ));
     }
+    let conntrack = read_conntrack(
+        root.table("conntrack", "[conntrack]").unwrap_or_else(|| nowhere("[conntrack]")),
+    );
     let nfnetlink = read_nfnetlink(
         root.table("nfnetlink", "[nfnetlink]").unwrap_or_else(|| nowhere("[nfnetlink]")),
     );
@@ -172,7 +178,7 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
     let api = read_api(root.table("api", "[api]").unwrap_or_else(|| nowhere("[api]")));
     let log = read_log(root.table("log", "[log]").unwrap_or_else(|| nowhere("[log]")));
     root.finish();
-    Some(Config { dataplane, ports, nfnetlink, rules, api, log })
+    Some(Config { dataplane, ports, conntrack, nfnetlink, rules, api, log })
 }
 
 fn or<T>(value: Option<Spanned<T>>, default: T) -> Spanned<T> {

@@ -250,6 +250,31 @@ impl<'a, 'i> Reader<'a, 'i> {
             .collect()
     }
 
+    /// All that is in the table, each a number from 0, whatever its name; nothing is left for
+    /// [`finish`](Self::finish) to report.
+    pub(super) fn numbers(&mut self) -> Vec<(Spanned<String>, Spanned<u64>)> {
+        let mut found = Vec::new();
+        for (key, value) in self.table {
+            let name = key.get_ref().as_ref();
+            let DeValue::Integer(number) = value.get_ref() else {
+                self.wrong_type(name, value, "an integer");
+                continue;
+            };
+            match u64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(n) => found.push((
+                    Spanned::new(key.span(), name.to_owned()),
+                    Spanned::new(value.span(), n),
+                )),
+                Err(_) => self.report(Diagnostic::error(
+                    value.span(),
+                    format!("`{name}` in {} is {number}, which is out of range", self.name),
+                    "write a number from 0",
+                )),
+            }
+        }
+        found
+    }
+
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self) {
         for (key, _) in self.table {

@@ -9,12 +9,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use conntrack::settings;
+
+use crate::config::conntrack::MAX;
 use crate::config::host::PageSize;
 use crate::config::{self, Config, Host, Idle, Loaded, LogFormat, Mode, Rules, Severity};
 
 use super::engine::Engine;
 use super::logging::Logging;
 use super::snapshots::Live;
+
+/// What the keys of `[conntrack.sysctl]` begin with here.
+const SYSCTL: &str = "conntrack.sysctl.";
 
 /// Each key with its value as text.
 type Flat = BTreeMap<String, String>;
@@ -110,7 +116,7 @@ fn flatten(config: &Config) -> Flat {
     let mut put = |key: String, value: String| {
         flat.insert(key, value);
     };
-    let Config { dataplane, ports, nfnetlink, rules, api, log } = config;
+    let Config { dataplane, ports, conntrack, nfnetlink, rules, api, log } = config;
     let config::Dataplane { cores, idle, hugepages, memory, mbufs, eal_args, rss_key, icmp_rate } =
         dataplane;
     let cores: Option<Vec<u32>> =
@@ -143,6 +149,12 @@ fn flatten(config: &Config) -> Flat {
         put(key("mode"), mode);
         put(key("rx_descriptors"), rx_descriptors.get_ref().to_string());
         put(key("tx_descriptors"), tx_descriptors.get_ref().to_string());
+    }
+    let config::Conntrack { max, tracking, settings: values } = conntrack;
+    put("conntrack.max".into(), max.get_ref().to_string());
+    put("conntrack.tracking".into(), tracking.word().into());
+    for name in settings::names().filter(|name| *name != MAX) {
+        put(format!("{SYSCTL}{name}"), values.get(name).unwrap_or_default().to_string());
     }
     let config::Nfnetlink { socket, group } = nfnetlink;
     put("nfnetlink.socket".into(), socket.get_ref().display().to_string());
