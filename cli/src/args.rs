@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::api::flows::{Filter, FlowsQuery, Network, Sort};
 use crate::commands::hash_eval::HashEvalArgs;
 use crate::config::model::DEFAULT_SOCKET;
 use crate::config::rules::DEFAULT_NFNL;
@@ -41,6 +42,14 @@ pub enum Command {
     Workers(WatchArgs),
     /// Shows why packets were dropped
     Drops(DropsArgs),
+    /// Shows flows: the first by rate, bytes, packets or age, of all that fit
+    ///
+    /// Counts and rates need accounting: twinwall sysctl nf_conntrack_acct=1 nf_conntrack_timestamp=1
+    Flows(FlowsArgs),
+    /// Shows or sets the settings of connection tracking, under the kernel's names
+    ///
+    /// A change lasts until the daemon's next start; [conntrack.sysctl] in the configuration file is for ever.
+    Sysctl(SysctlArgs),
     /// Tells what rules can be made of: expressions, objects, extensions of iptables, with their attributes
     Describe {
         /// The name of one, such as `payload`
@@ -129,6 +138,75 @@ pub struct DropsArgs {
     /// Lists the reasons that did not occur, too (JSON always does)
     #[arg(long, short)]
     pub all: bool,
+}
+
+/// Which flows to show.
+#[derive(Args, Clone, Debug)]
+pub struct FlowsArgs {
+    /// How to ask and to show.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// What decides which come first; rate is the mean since a flow began
+    #[arg(long, short, value_enum, default_value = "rate")]
+    pub sort: Sort,
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub limit: u16,
+    /// Only of this family, 4 or 6
+    #[arg(long, short, value_parser = clap::value_parser!(u8).range(4..=6))]
+    pub family: Option<u8>,
+    /// Only of this protocol: its name, or its number where it has none
+    #[arg(long, short)]
+    pub protocol: Option<String>,
+    /// Only with an end in this network
+    #[arg(long, short, value_name = "ADDRESS[/LENGTH]")]
+    pub address: Option<Network>,
+    /// Only with an end at this port
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Only in this state, such as ESTABLISHED
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only with this mark
+    #[arg(long)]
+    pub mark: Option<u32>,
+    /// Only in this zone
+    #[arg(long)]
+    pub zone: Option<u16>,
+    /// Only translated ones (true), only others (false)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub nat: Option<bool>,
+}
+
+impl FlowsArgs {
+    /// What is asked for.
+    pub fn query(&self) -> FlowsQuery {
+        let filter = Filter {
+            family: self.family,
+            protocol: self.protocol.as_ref().map(|name| name.to_lowercase()),
+            address: self.address,
+            port: self.port,
+            state: self.state.clone(),
+            mark: self.mark,
+            zone: self.zone,
+            nat: self.nat,
+        };
+        FlowsQuery { filter, sort: self.sort, limit: self.limit.into() }
+    }
+}
+
+/// Which settings, and what they become.
+#[derive(Args, Clone, Debug)]
+pub struct SysctlArgs {
+    /// Shows these, or sets them; without any, shows all. `net.netfilter.` may be left out
+    #[arg(value_name = "NAME[=VALUE]")]
+    pub settings: Vec<String>,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "TWINWALL_SOCKET")]
+    pub socket: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A time between looks: 0.1 s to a day.

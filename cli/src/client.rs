@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -104,12 +105,41 @@ impl Client {
     ///
     /// As [`Client::get`].
     pub async fn get_bytes(&self, target: &str) -> Result<Bytes, ClientError> {
-        tokio::time::timeout(PATIENCE, self.request(target))
+        self.patiently(Method::GET, target, Bytes::new()).await
+    }
+
+    /// Puts `value` to `target` and reads the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        value: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(value)?.into();
+        let bytes = self.patiently(Method::PUT, target, body).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    async fn patiently(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        tokio::time::timeout(PATIENCE, self.request(method, target, body))
             .await
             .map_err(|_| ClientError::Silent(PATIENCE))?
     }
 
-    async fn request(&self, target: &str) -> Result<Bytes, ClientError> {
+    async fn request(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| {
             let path = self.path.clone();
             match error.kind() {
@@ -122,11 +152,15 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
         // Its failure shows in the request as well.
         tokio::spawn(async move { connection.await.ok() });
-        let mut request = Request::new(Empty::<Bytes>::new());
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
         if let Ok(uri) = target.parse() {
             *request.uri_mut() = uri;
         }
-        request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("twinwall"));
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, header::HeaderValue::from_static("twinwall"));
+        let json = header::HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
         let response = sender.send_request(request).await.map_err(protocol)?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(protocol)?.to_bytes();

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::args::{Cli, Command};
-use cli::commands::{self, DropsView, PortsView, StatusView, View, WorkersView};
+use cli::commands::{self, DropsView, FlowsView, PortsView, StatusView, View, WorkersView};
 use cli::config::rules::DEFAULT_NFNL;
 use cli::daemon::DaemonError;
 
@@ -41,6 +41,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ports(args) => show(&PortsView, &args)?,
         Command::Workers(args) => show(&WorkersView, &args)?,
         Command::Drops(args) => show(&DropsView { all: args.all }, &args.watch)?,
+        Command::Flows(args) => show(&FlowsView { query: args.query() }, &args.watch)?,
+        Command::Sysctl(args) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(commands::sysctl(&args))?;
+        }
         Command::Describe { name, json } => {
             if !commands::describe(name.as_deref(), json)? {
                 eprintln!(

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cli::api::flows::{FlowCounts, FlowEntry, Flows, FlowsQuery, Sort, Sysctl, Sysctls, Tuple};
 use cli::api::model::{
     Drop, DropPlace, Drops, Interface, Interfaces, NextHop, Pool, Port, PortCounters, Ports, Route,
     Routes, Status, TableCounts, Worker, WorkerCounters, Workers,
@@ -69,6 +70,15 @@ impl Snapshots for MadeUp {
                 ipv4_routes: 4,
                 ipv6_routes: 5,
                 neighbours: 6,
+            },
+            flows: FlowCounts {
+                tracking: "auto".into(),
+                flows: 1_234,
+                room: 262_144,
+                early_dropped: 3,
+                nat_taken: 9,
+                by_worker: vec![1_000, 234],
+                ..FlowCounts::default()
             },
             ..Status::default()
         }
@@ -134,6 +144,34 @@ impl Snapshots for MadeUp {
             routes: limit.map(|limit| all.iter().take(limit).map(|prefix| route(prefix)).collect()),
         }
     }
+
+    fn flows(&self, query: &FlowsQuery) -> Flows {
+        let n = self.step();
+        let flow = FlowEntry {
+            id: 7,
+            protocol: "tcp".into(),
+            original: Tuple { source: "10.0.0.1".into(), ..Tuple::default() },
+            // What was asked for comes back in the mark.
+            mark: query.filter.port.unwrap_or_default().into(),
+            bytes: Some([n * 1_000, n * 250]),
+            started_seconds: Some(0.0),
+            ..FlowEntry::default()
+        };
+        let flows = if query.sort == Sort::Bytes { vec![flow] } else { Vec::new() };
+        Flows { uptime_seconds: n as f64, matching: 5, accounting: true, timestamps: true, flows }
+    }
+
+    fn sysctls(&self) -> Sysctls {
+        let setting = |name: &str, value| Sysctl {
+            name: format!("net.netfilter.nf_conntrack_{name}"),
+            value,
+        };
+        Sysctls { settings: vec![setting("acct", 0), setting("udp_timeout", 30)] }
+    }
+
+    fn set_sysctl(&self, wanted: &Sysctl) -> Result<Sysctl, String> {
+        if wanted.value > 100 { Err("must be 0 to 100".into()) } else { Ok(wanted.clone()) }
+    }
 }
 
 /// The API of a made-up daemon, running on a thread until dropped.
@@ -152,7 +190,7 @@ impl Running {
         let (ready, bound) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-            let router = api::router(Arc::new(MadeUp::default()), recorder.handle());
+            let routers = api::routers(Arc::new(MadeUp::default()), recorder.handle());
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             metrics::with_local_recorder(&recorder, || {
@@ -164,7 +202,7 @@ impl Running {
                     .block_on(api::serve(
                         &socket,
                         listen,
-                        router,
+                        routers,
                         |tcp| ready.send(tcp).unwrap(),
                         stop,
                     ))
@@ -227,6 +265,9 @@ fn every_address_answers_with_what_the_daemon_has() {
     assert_eq!(daemon.get::<Interfaces>("/v1/interfaces").unwrap(), made_up.interfaces());
     assert_eq!(daemon.get::<Routes>("/v1/routes").unwrap(), made_up.routes(None));
     assert_eq!(daemon.get::<Routes>("/v1/routes?list=true").unwrap(), made_up.routes(Some(1000)));
+    let flows = daemon.get::<Flows>("/v1/flows?sort=bytes&port=443&address=10.0.0.0/8").unwrap();
+    assert_eq!((flows.matching, flows.flows[0].mark), (5, 443));
+    assert_eq!(daemon.get::<Sysctls>("/v1/sysctl").unwrap(), made_up.sysctls());
     let two = daemon.get::<Routes>("/v1/routes?list=true&limit=2").unwrap();
     assert_eq!((two.routes.unwrap().len(), two.truncated), (2, true));
     assert_eq!(daemon.text("/v1/openapi.json"), api::document());
@@ -240,6 +281,9 @@ fn what_is_not_there_is_refused_in_json() {
         ("/v1/routes?list=maybe", 400, "provided string was not `true` or `false`"),
         ("/v1/routes?limt=3", 400, "unknown field `limt`"),
         ("/v1/routes?limit=100001", 400, "limit is at most 100000"),
+        ("/v1/flows?limit=10001", 400, "limit is at most 10000"),
+        ("/v1/flows?address=ten", 400, "is no address such as"),
+        ("/v1/flows?sort=colour", 400, "unknown variant"),
     ] {
         match daemon.get::<Routes>(target) {
             Err(ClientError::Refused { status: got, message: said }) => {
@@ -271,6 +315,11 @@ fn metrics_have_a_meaning_and_the_present_numbers() {
         "# TYPE twinwall_pool_frames_in_use gauge",
         "twinwall_pool_frames_in_use{socket=\"0\"} 2048",
         "twinwall_routes{family=\"ipv6\"} 5",
+        "twinwall_flows{worker=\"0\"} 1000",
+        "twinwall_flows_room 262144",
+        "# TYPE twinwall_flows_early_dropped_total counter",
+        "twinwall_flows_early_dropped_total 3",
+        "twinwall_nat_tuples_taken_total 9",
         "twinwall_info{version=\"1.2.3\",dpdk=\"DPDK 22.11\"} 1",
     ] {
         assert!(text.lines().any(|have| have == line), "{line:?} is missing in\n{text}");
@@ -289,18 +338,25 @@ fn metrics_have_a_meaning_and_the_present_numbers() {
 fn loopback_answers_too_and_writes_are_refused() {
     use std::io::{Read, Write};
     let daemon = Running::start(Some("127.0.0.1:0".parse().unwrap()));
-    let ask = |method: &str| {
+    let ask_for = |method: &str, target: &str| {
         let mut stream = std::net::TcpStream::connect(daemon.tcp.unwrap()).unwrap();
-        write!(stream, "{method} /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        write!(stream, "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
+    let ask = |method: &str| ask_for(method, "/v1/status");
     assert!(ask("GET").starts_with("HTTP/1.1 200 OK"));
     assert!(ask("GET").contains("\"version\":\"1.2.3\""));
     let refused = ask("POST");
     assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("read only"), "{refused}");
+    assert!(ask_for("GET", "/v1/sysctl").starts_with("HTTP/1.1 200 OK"));
+    let refused = ask_for("PUT", "/v1/sysctl");
+    assert!(
+        refused.starts_with("HTTP/1.1 405"),
+        "only the Unix socket changes anything: {refused}"
+    );
 }
 
 #[test]
@@ -319,6 +375,8 @@ fn the_openapi_document_is_up_to_date() {
         "/v1/drops",
         "/v1/interfaces",
         "/v1/routes",
+        "/v1/flows",
+        "/v1/sysctl",
         "/metrics",
     ] {
         assert!(document["paths"][path]["get"]["responses"]["200"].is_object(), "{path}");
@@ -386,9 +444,14 @@ fn commands_print_tables() {
     assert!(daemon.twinwall(&["drops", "--all"]).1.contains("ttl_expired"));
 
     let (_, out, _) = daemon.twinwall(&["status"]);
-    for part in
-        ["1.2.3 on DPDK 22.11", "01:06:40", "2, 1 up", "2,048 of 16,384 in use", "4 IPv4, 5 IPv6"]
-    {
+    for part in [
+        "1,234 of 262,144, tracking auto, 0 packets invalid, 3 given up early",
+        "1.2.3 on DPDK 22.11",
+        "01:06:40",
+        "2, 1 up",
+        "2,048 of 16,384 in use",
+        "4 IPv4, 5 IPv6",
+    ] {
         assert!(out.contains(part), "{part:?} is missing in\n{out}");
     }
     let (_, out, _) = daemon.twinwall(&["workers"]);
@@ -481,4 +544,45 @@ fn completions_and_manual_pages_come_out() {
         assert!(out.join(page).exists(), "{page}");
     }
     assert!(twinwall(folder.path(), &["--version"]).1.starts_with("twinwall 0."));
+}
+
+#[test]
+fn flows_are_shown_by_what_was_asked() {
+    let daemon = Running::start(None);
+    let (code, out, err) = daemon.twinwall(&["flows", "--sort", "bytes", "--port", "443"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.lines().nth(1).unwrap().starts_with("tcp    10.0.0.1"), "{out}");
+    assert!(out.trim_end().ends_with("1 of 5 flows"), "{out}");
+    let (_, out, _) = daemon.twinwall(&[
+        "flows", "-s", "bytes", "--port", "8", "--watch", "0.1", "--count", "1", "--json",
+    ]);
+    let json: serde_json::Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!(json["flows"][0]["mark"], 8);
+    assert_eq!(json["flows"][0]["bits_per_second"], 10_000.0, "{out}");
+    let (code, _, err) = daemon.twinwall(&["flows", "--address", "10.0.0.0/33"]);
+    assert!(code == Some(2) && err.contains("is no address such as"), "{err}");
+}
+
+#[test]
+fn settings_are_shown_and_set() {
+    let daemon = Running::start(None);
+    let said = |args: &[&str]| daemon.twinwall(&[&["sysctl"], args].concat());
+    let all = "net.netfilter.nf_conntrack_acct = 0\nnet.netfilter.nf_conntrack_udp_timeout = 30\n";
+    assert_eq!(said(&[]), (Some(0), all.into(), String::new()));
+    let one = said(&["nf_conntrack_udp_timeout"]);
+    assert_eq!(one.1, "net.netfilter.nf_conntrack_udp_timeout = 30\n");
+    let set = said(&["net.netfilter.nf_conntrack_acct=1", "nf_conntrack_udp_timeout"]);
+    assert_eq!(set.0, Some(0), "{set:?}");
+    assert!(set.1.starts_with("net.netfilter.nf_conntrack_acct = 1\n"), "{set:?}");
+    for (wrong, why) in [
+        ("nf_conntrack_acct=101", "must be 0 to 100"),
+        ("nf_conntrack_acct=yes", "is no NAME=NUMBER"),
+        ("nf_conntrack_nonsense", "there is no setting"),
+    ] {
+        let (code, _, err) = said(&[wrong]);
+        assert!(code == Some(1) && err.contains(why), "{wrong}: {err}");
+    }
+    let (_, json, _) = said(&["--json", "nf_conntrack_acct"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["settings"][0]["value"], 0);
 }

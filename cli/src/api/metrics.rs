@@ -12,6 +12,7 @@
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::Snapshots;
+use super::flows::FlowCounts;
 use super::model::{PortCounters, RuleCounts, WorkerCounters};
 
 /// A counter of a port: its metric, what it means, how to read it.
@@ -92,6 +93,18 @@ const WORKER: &[WorkerMetric] = &[
     ("twinwall_worker_fragmented_total", Unit::Count, "Packets cut into fragments.", |c| {
         c.fragmented
     }),
+    (
+        "twinwall_worker_replayed_total",
+        Unit::Count,
+        "Packets whose verdict was remembered by their flow.",
+        |c| c.replayed,
+    ),
+    (
+        "twinwall_worker_handed_over_total",
+        Unit::Count,
+        "Frames handed to the workers whose flows they belong to.",
+        |c| c.handed_over,
+    ),
 ];
 
 const GAUGES: &[(&str, Unit, &str)] = &[
@@ -119,6 +132,8 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     ("twinwall_ruleset_oldest_generation", Unit::Count, "The oldest ruleset that a worker runs."),
     ("twinwall_ruleset_adoption_seconds", Unit::Seconds, "How long the last commit took to run."),
     ("twinwall_ruleset_objects", Unit::Count, "What the ruleset has of each kind."),
+    ("twinwall_flows", Unit::Count, "Flows now, by worker."),
+    ("twinwall_flows_room", Unit::Count, "Flows that there is room for."),
     ("twinwall_nfnetlink_clients", Unit::Count, "Programs connected to the netlink socket."),
 ];
 
@@ -139,6 +154,30 @@ const RULES: &[RuleMetric] = &[
     }),
 ];
 
+/// A counter of connection tracking: its metric, what it means, how to read it.
+type FlowMetric = (&'static str, &'static str, fn(&FlowCounts) -> u64);
+
+const FLOWS: &[FlowMetric] = &[
+    ("twinwall_flows_inserted_total", "Flows that came into the table.", |c| c.inserted),
+    ("twinwall_flows_insert_failed_total", "Flows whose tuple another had.", |c| c.insert_failed),
+    ("twinwall_flows_invalid_total", "Packets that belong to no connection.", |c| c.invalid),
+    ("twinwall_flows_dropped_total", "Packets dropped because the table was full.", |c| c.dropped),
+    ("twinwall_flows_early_dropped_total", "Flows given up to make room.", |c| c.early_dropped),
+    (
+        "twinwall_flows_clashes_resolved_total",
+        "Clashes of first packets that were resolved.",
+        |c| c.clashes_resolved,
+    ),
+    ("twinwall_flows_bad_errors_total", "ICMP errors that were malformed.", |c| c.bad_errors),
+    ("twinwall_flows_long_chains_total", "Tuples far from their bucket in the index.", |c| {
+        c.long_chains
+    }),
+    ("twinwall_nat_tuples_taken_total", "Tuples that NAT wanted and that others had.", |c| {
+        c.nat_taken
+    }),
+    ("twinwall_flow_events_lost_total", "Events that nobody took in time.", |c| c.events_lost),
+];
+
 const DROPS: &str = "twinwall_drops_total";
 
 /// Says what each metric means.
@@ -153,6 +192,9 @@ pub fn describe() {
         describe_gauge!(*name, *unit, *help);
     }
     for (name, help, _) in RULES {
+        describe_counter!(*name, Unit::Count, *help);
+    }
+    for (name, help, _) in FLOWS {
         describe_counter!(*name, Unit::Count, *help);
     }
     describe_counter!(DROPS, Unit::Count, "Frames dropped on purpose, by reason and port.");
@@ -199,6 +241,14 @@ pub fn publish(from: &dyn Snapshots) {
     }
     for (metric, _, read) in RULES {
         counter!(*metric).absolute(read(&rules));
+    }
+
+    for (metric, _, read) in FLOWS {
+        counter!(*metric).absolute(read(&status.flows));
+    }
+    gauge!("twinwall_flows_room").set(float(status.flows.room));
+    for (worker, flows) in status.flows.by_worker.iter().enumerate() {
+        gauge!("twinwall_flows", "worker" => worker.to_string()).set(float(*flows));
     }
 
     let ports = from.ports().ports;

@@ -1,4 +1,4 @@
-//! The HTTP/JSON API: what runs, seen from outside. Read only.
+//! The HTTP/JSON API: what runs, seen from outside. Read only, but for the settings of connection tracking.
 //!
 //! # Overview
 //!
@@ -12,10 +12,12 @@
 //!
 //! # Who may touch what
 //!
-//! Handlers run on the control thread and only read. Access is by the socket's file mode (0660); whoever may connect may
-//! read everything.
+//! Handlers run on the control thread and only read; what waits for workers goes to a thread of its own. Access is by the
+//! socket's file mode (0660): whoever may connect may read everything and change settings. On the loopback address, where
+//! nobody is asked who he is, nothing can be changed.
 
 pub mod expressions;
+pub mod flows;
 pub mod metrics;
 pub mod model;
 mod socket;
@@ -23,19 +25,21 @@ mod socket;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
 pub use socket::{Socket, SocketError, serve};
 
+use flows::{Flows, FlowsParams, FlowsQuery, Sysctl, Sysctls};
 use model::{ApiError, Drops, Expressions, Interfaces, Ports, Routes, Status, Workers};
 
-/// Where answers come from. Every method reads what is there and returns soon; none waits for a worker.
+/// Where answers come from. What waits for workers says so; all else reads what is there and returns soon.
 pub trait Snapshots: Send + Sync + 'static {
     /// The daemon as a whole.
     fn status(&self) -> Status;
@@ -49,6 +53,16 @@ pub trait Snapshots: Send + Sync + 'static {
     fn interfaces(&self) -> Interfaces;
     /// How many routes there are, and the first `limit` of them where a limit is given.
     fn routes(&self, limit: Option<usize>) -> Routes;
+    /// Flows. Waits for workers.
+    fn flows(&self, query: &FlowsQuery) -> Flows;
+    /// The settings of connection tracking. Waits for workers.
+    fn sysctls(&self) -> Sysctls;
+    /// Changes one, and gives it as it is then. Waits for workers.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, for people.
+    fn set_sysctl(&self, wanted: &Sysctl) -> Result<Sysctl, String>;
 }
 
 /// What handlers share.
@@ -58,8 +72,26 @@ struct Shared {
     metrics: PrometheusHandle,
 }
 
+/// The API at each of its doors.
+#[derive(Clone)]
+pub struct Routers {
+    /// On the Unix socket.
+    pub unix: Router,
+    /// On the loopback address: nothing can be changed.
+    pub loopback: Router,
+}
+
 /// The API over `snapshots`; `metrics` renders what the installed recorder holds.
-pub fn router(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Router {
+pub fn routers(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Routers {
+    let shared = Shared { snapshots, metrics };
+    let settings = get(sysctls);
+    Routers {
+        unix: router(shared.clone(), settings.clone().put(set_sysctl)),
+        loopback: router(shared, settings),
+    }
+}
+
+fn router(shared: Shared, settings: MethodRouter<Shared>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ports", get(ports))
@@ -67,12 +99,14 @@ pub fn router(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Route
         .route("/v1/drops", get(drops))
         .route("/v1/interfaces", get(interfaces))
         .route("/v1/routes", get(routes))
+        .route("/v1/flows", get(list_flows))
+        .route("/v1/sysctl", settings)
         .route("/v1/expressions", get(list_expressions))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(render_metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(read_only)
-        .with_state(Shared { snapshots, metrics })
+        .with_state(shared)
 }
 
 /// The OpenAPI document.
@@ -80,7 +114,7 @@ pub fn router(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Route
 #[openapi(
     info(
         title = "twinwall",
-        description = "What a running twinwall does. Read only; counters only grow.",
+        description = "What a running twinwall does. Read only but for /v1/sysctl on the Unix socket; counters only grow.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     paths(
@@ -90,6 +124,9 @@ pub fn router(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Route
         drops,
         interfaces,
         routes,
+        list_flows,
+        sysctls,
+        set_sysctl,
         list_expressions,
         openapi,
         render_metrics
@@ -162,7 +199,7 @@ const LIMIT_MAX: usize = 100_000;
     responses((status = 200, body = Routes), (status = 400, body = ApiError)))]
 async fn routes(
     State(shared): State<Shared>,
-    query: Result<Query<RoutesQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<RoutesQuery>, QueryRejection>,
 ) -> Response {
     match query {
         Ok(Query(query)) if query.limit <= LIMIT_MAX => {
@@ -171,6 +208,62 @@ async fn routes(
         Ok(_) => failure(StatusCode::BAD_REQUEST, format!("limit is at most {LIMIT_MAX}")),
         Err(rejection) => failure(StatusCode::BAD_REQUEST, rejection.body_text()),
     }
+}
+
+/// The first flows by some measure, of all that fit.
+#[utoipa::path(get, path = "/v1/flows", params(FlowsParams),
+    responses((status = 200, body = Flows), (status = 400, body = ApiError)))]
+async fn list_flows(
+    State(shared): State<Shared>,
+    query: Result<Query<FlowsParams>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(params)) => FlowsQuery::from(params),
+        Err(rejection) => return failure(StatusCode::BAD_REQUEST, rejection.body_text()),
+    };
+    if query.limit > flows::LIMIT_MAX {
+        return failure(StatusCode::BAD_REQUEST, format!("limit is at most {}", flows::LIMIT_MAX));
+    }
+    match waiting(move || shared.snapshots.flows(&query)).await {
+        Ok(flows) => Json(flows).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// The settings of connection tracking, under the kernel's names.
+#[utoipa::path(get, path = "/v1/sysctl", responses((status = 200, body = Sysctls)))]
+async fn sysctls(State(shared): State<Shared>) -> Response {
+    match waiting(move || shared.snapshots.sysctls()).await {
+        Ok(settings) => Json(settings).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// Changes a setting of connection tracking until the next start. On the Unix socket only.
+#[utoipa::path(put, path = "/v1/sysctl", request_body = Sysctl,
+    responses((status = 200, body = Sysctl), (status = 400, body = ApiError)))]
+async fn set_sysctl(
+    State(shared): State<Shared>,
+    wanted: Result<Json<Sysctl>, JsonRejection>,
+) -> Response {
+    let wanted = match wanted {
+        Ok(Json(wanted)) => wanted,
+        Err(rejection) => return failure(StatusCode::BAD_REQUEST, rejection.body_text()),
+    };
+    match waiting(move || shared.snapshots.set_sysctl(&wanted)).await {
+        Ok(Ok(set)) => Json(set).into_response(),
+        Ok(Err(why)) => failure(StatusCode::BAD_REQUEST, why),
+        Err(response) => response,
+    }
+}
+
+/// Does what waits for workers beside the control thread, which has others to serve.
+async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Response> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// What rules can be made of: expressions, objects and extensions with their attributes.
@@ -205,5 +298,5 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn read_only() -> Response {
-    failure(StatusCode::METHOD_NOT_ALLOWED, "this API is read only: use GET")
+    failure(StatusCode::METHOD_NOT_ALLOWED, "this API is read only here: use GET")
 }

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::flows::FlowCounts;
+
 /// The daemon as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -38,6 +40,9 @@ pub struct Status {
     /// The ruleset, and who changes it.
     #[serde(default)]
     pub rules: RuleCounts,
+    /// Connection tracking.
+    #[serde(default)]
+    pub flows: FlowCounts,
 }
 
 /// A pool of frames.
@@ -227,6 +232,12 @@ pub struct WorkerCounters {
     pub fragmented: u64,
     /// Packets that wait for their next hop's address now.
     pub waiting: u64,
+    /// Packets whose verdict was remembered by their flow.
+    #[serde(default)]
+    pub replayed: u64,
+    /// Frames handed to the workers whose flows they belong to.
+    #[serde(default)]
+    pub handed_over: u64,
 }
 
 /// All reasons for drops.

@@ -14,8 +14,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::Router;
 use tokio::sync::watch;
+
+use super::Routers;
 
 /// Who may connect: the owner and the group.
 const MODE: u32 = 0o660;
@@ -133,7 +134,7 @@ impl Drop for Socket {
     }
 }
 
-/// Serves `router` on the socket, and on `listen` where given, until `stop` completes; then lets open connections finish
+/// Serves the API on the socket, and on `listen` where given, until `stop` completes; then lets open connections finish
 /// for a moment. `ready` is called with the loopback address as bound, before the first connection.
 ///
 /// # Errors
@@ -142,7 +143,7 @@ impl Drop for Socket {
 pub async fn serve(
     socket: &Socket,
     listen: Option<SocketAddr>,
-    router: Router,
+    routers: Routers,
     ready: impl FnOnce(Option<SocketAddr>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), SocketError> {
@@ -162,10 +163,10 @@ pub async fn serve(
         let tcp = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
         bound = Some(tcp.local_addr().map_err(failed)?);
         let server =
-            axum::serve(tcp, router.clone()).with_graceful_shutdown(until(stopped.clone()));
+            axum::serve(tcp, routers.loopback).with_graceful_shutdown(until(stopped.clone()));
         tasks.spawn(async move { server.await });
     }
-    let server = axum::serve(unix, router).with_graceful_shutdown(until(stopped));
+    let server = axum::serve(unix, routers.unix).with_graceful_shutdown(until(stopped));
     tasks.spawn(async move { server.await });
     ready(bound);
     stop.await;

@@ -49,7 +49,10 @@ impl DropsView {
 impl View for DropsView {
     type Answer = Drops;
     type Json = DropsJson;
-    const TARGET: &'static str = "/v1/drops";
+
+    fn target(&self) -> String {
+        "/v1/drops".into()
+    }
 
     fn text(&self, now: &Drops, before: Option<&Drops>) -> String {
         let mut columns = if before.is_some() {

@@ -9,10 +9,12 @@
 pub mod describe;
 pub mod drops;
 pub mod exec;
+pub mod flows;
 pub mod hash_eval;
 mod numbers;
 pub mod ports;
 pub mod status;
+pub mod sysctl;
 mod table;
 pub mod workers;
 
@@ -30,9 +32,11 @@ use crate::config::{self, Host, Report};
 pub use describe::describe;
 pub use drops::DropsView;
 pub use exec::exec;
+pub use flows::FlowsView;
 pub use hash_eval::hash_eval;
 pub use ports::PortsView;
 pub use status::StatusView;
+pub use sysctl::sysctl;
 pub use workers::WorkersView;
 
 /// Why a command failed.
@@ -44,6 +48,12 @@ pub enum CommandError {
     /// There is nothing to hash.
     #[error(transparent)]
     HashEval(#[from] hash_eval::HashEvalError),
+    /// There is no such setting.
+    #[error("there is no setting {0:?}; `twinwall sysctl` lists all")]
+    NoSetting(String),
+    /// A setting was given what is no number.
+    #[error("{0:?} is no NAME=NUMBER")]
+    Value(String),
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -55,8 +65,9 @@ pub trait View {
     type Answer: DeserializeOwned;
     /// What `--json` prints.
     type Json: Serialize;
+
     /// Where it answers.
-    const TARGET: &'static str;
+    fn target(&self) -> String;
 
     /// The answer as a table; with `before`, an earlier answer, also rates.
     fn text(&self, now: &Self::Answer, before: Option<&Self::Answer>) -> String;
@@ -86,7 +97,8 @@ where
 {
     let client = Client::new(&args.socket);
     let mut out = io::stdout();
-    let first: V::Answer = client.get(V::TARGET).await?;
+    let target = view.target();
+    let first: V::Answer = client.get(&target).await?;
     let Some(every) = args.watch else { return print(view, args, first, None, &mut out) };
     // The first look only gives the rates something to compare with.
     let mut before = first;
@@ -97,7 +109,7 @@ where
     ticks.tick().await;
     while left != Some(0) {
         ticks.tick().await;
-        let now: V::Answer = client.get(V::TARGET).await?;
+        let now: V::Answer = client.get(&target).await?;
         if clear {
             // Home, clear: so that what shrinks leaves nothing behind.
             write!(out, "\x1b[H\x1b[2J")?;

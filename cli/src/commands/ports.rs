@@ -66,7 +66,10 @@ fn rates(port: &Port, now: &Ports, before: Option<&Ports>) -> Option<PortRates> 
 impl View for PortsView {
     type Answer = Ports;
     type Json = PortsJson;
-    const TARGET: &'static str = "/v1/ports";
+
+    fn target(&self) -> String {
+        "/v1/ports".into()
+    }
 
     fn text(&self, now: &Ports, before: Option<&Ports>) -> String {
         let mut columns = if before.is_some() {

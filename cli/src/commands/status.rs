@@ -10,7 +10,10 @@ pub struct StatusView;
 impl View for StatusView {
     type Answer = Status;
     type Json = Status;
-    const TARGET: &'static str = "/v1/status";
+
+    fn target(&self) -> String {
+        "/v1/status".into()
+    }
 
     fn text(&self, now: &Status, _: Option<&Status>) -> String {
         let pages = if now.hugepages { "hugepages" } else { "ordinary memory" };
@@ -79,6 +82,27 @@ impl View for StatusView {
                 ),
             ),
         ]);
+        let flows = &now.flows;
+        if flows.room > 0 {
+            let failed = [
+                (flows.early_dropped, "given up early"),
+                (flows.dropped, "packets dropped for want of room"),
+                (flows.events_lost, "events lost"),
+            ];
+            let failed = failed.iter().filter(|(n, _)| *n > 0);
+            let failed: String =
+                failed.map(|(n, what)| format!(", {} {what}", grouped(*n))).collect();
+            lines.push((
+                "flows",
+                format!(
+                    "{} of {}, tracking {}, {} packets invalid{failed}",
+                    grouped(flows.flows),
+                    grouped(flows.room),
+                    flows.tracking,
+                    grouped(flows.invalid)
+                ),
+            ));
+        }
         let lost = [
             ("logs", rules.logs_suppressed, "lines suppressed"),
             ("traces", rules.traces_lost, "steps lost"),

@@ -66,7 +66,10 @@ fn rates(worker: &Worker, now: &Workers, before: Option<&Workers>) -> Option<Wor
 impl View for WorkersView {
     type Answer = Workers;
     type Json = WorkersJson;
-    const TARGET: &'static str = "/v1/workers";
+
+    fn target(&self) -> String {
+        "/v1/workers".into()
+    }
 
     fn text(&self, now: &Workers, before: Option<&Workers>) -> String {
         let mut columns = if before.is_some() {

@@ -18,7 +18,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, Select, Sender, TryRecvError, TrySendError, bounded};
-use dataplane::control::{Arrival, Arrivals, FromWorker, ToWorker, WallClock};
+use dataplane::control::{Arrival, Arrivals, FlowJob, FromWorker, ToWorker, WallClock};
 use dataplane::rib::{IfIndex, Rib};
 use dataplane::stats::WorkerStats;
 use dataplane::tables::{PortState, Tables};
@@ -32,7 +32,7 @@ use crate::mirror::Batch;
 const TICK: Duration = Duration::from_millis(200);
 
 /// How long workers may take to run new rules before a commit is acknowledged without them.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One worker as the control side knows it.
 pub(super) struct Rope {
@@ -118,6 +118,18 @@ impl Control {
         }
         let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.adoption.store(took, Ordering::Relaxed);
+    }
+
+    /// Hands a worker something to do to its flows, and ends its nap. False where it is gone, where it has too much to do, and
+    /// before the workers run: nobody may wait for them then.
+    pub(super) fn flow_job(&self, worker: usize, job: FlowJob) -> bool {
+        let Some(rope) = self.ropes.get(worker) else { return false };
+        let Some(threads) = self.threads.get() else { return false };
+        let handed = rope.control.send_timeout(ToWorker::Flows(job), PATIENCE).is_ok();
+        if let Some(thread) = threads.get(worker) {
+            thread.unpark();
+        }
+        handed
     }
 
     /// How long the workers took to run the last program.

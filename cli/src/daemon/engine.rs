@@ -33,18 +33,16 @@ use parking_lot::{Mutex, RwLock};
 use ruleset::ids::WorkerId;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::config::{DeviceKind, Hugepages, Idle, Loaded, Mode};
+use crate::config::{self, DeviceKind, Hugepages, Idle, Loaded, Mode};
 use crate::mirror::{Mirror, MirrorConfig, Resolver};
 use crate::twin::{Taps, TwinQueues, TwinSpec, TwinWaker, Twins};
 
 use super::below::Below;
 use super::control::{Control, ControlThread, Duties, Rope, icmp_share};
 use super::error::DaemonError;
+use super::flows::{Flows, share};
 use super::ports;
 use super::rules::{Rules, Socket};
-
-/// Flows of all workers together. Their memory is taken as they come.
-const FLOWS: u32 = 1 << 20;
 
 /// Frames that each worker keeps at hand without asking the pool.
 const POOL_CACHE: u32 = 256;
@@ -66,6 +64,8 @@ pub(super) struct Shared {
     pub(super) hugepages: bool,
     /// The Rib and the workers' counters.
     pub(super) control: Arc<Control>,
+    /// The workers' flows.
+    pub(super) flows: Arc<Flows>,
     /// The ports, in the configuration's order; empty once stopped.
     pub(super) ports: RwLock<Vec<Port>>,
     /// The pools of frames.
@@ -128,6 +128,18 @@ fn rss_key(configured: Option<u16>) -> RssKey {
         keys.into_iter().find(good).unwrap_or(0x6d5a)
     });
     RssKey::symmetric(seed.to_be_bytes())
+}
+
+/// A worker's part of the flow table. Its memory is taken as flows come.
+fn shard(loaded: &Loaded, worker: WorkerId) -> Result<Shard, DaemonError> {
+    let config::Conntrack { max, settings, .. } = &loaded.config.conntrack;
+    let total = u64::from(*max.get_ref());
+    let max = share(total, usize::from(worker.0), loaded.resolved.cores.len());
+    let max = u32::try_from(max).unwrap_or(u32::MAX);
+    let mut shard = Shard::new(conntrack::shard::Config { max, worker: worker.0 })
+        .map_err(system("reserve the flow table"))?;
+    *shard.settings_mut() = *settings;
+    Ok(shard)
 }
 
 /// DPDK's share of the configuration.
@@ -209,8 +221,7 @@ impl Engine {
             let (rope, handle) = link::<Mbuf>(worker, ports.len(), bell);
             let rope = WorkerLink { peers, ..rope };
             let share = icmp_share(dataplane.icmp_rate, n, workers);
-            let config = conntrack::shard::Config { max: FLOWS / workers.max(1), worker: worker.0 };
-            let flows = Shard::new(config).map_err(system("reserve the flow table"))?;
+            let flows = shard(loaded, worker)?;
             turns.push(turn(io, rope, tables.clone(), flows, share, drain.clone()));
             handles.push(handle);
         }
@@ -231,10 +242,14 @@ impl Engine {
             .into_iter()
             .map(|handle| Rope { control: handle.control, stats: handle.stats, wall: handle.wall })
             .collect();
+        let control = Arc::new(Control::new(rib, ropes));
+        let conntrack = &loaded.config.conntrack;
+        let room = *conntrack.max.get_ref();
         let shared = Arc::new(Shared {
             origin,
             hugepages: eal.has_hugepages(),
-            control: Arc::new(Control::new(rib, ropes)),
+            flows: Arc::new(Flows::new(control.clone(), owners, room, conntrack.tracking)),
+            control,
             ports: RwLock::new(ports),
             pools,
             runtime: Mutex::new(None),
@@ -279,8 +294,8 @@ impl Engine {
         socket: Socket,
         notes: Vec<Receiver<Note>>,
     ) -> Result<(), DaemonError> {
-        let Shared { control, origin, .. } = &*self.shared;
-        self.rules = Some(Rules::start(socket, loaded, control, notes, *origin)?);
+        let Shared { control, flows, origin, .. } = &*self.shared;
+        self.rules = Some(Rules::start(socket, loaded, control, flows, notes, *origin)?);
         Ok(())
     }
 

@@ -5,7 +5,8 @@
 //! ```text
 //! main thread      API, signals                     reads what the others count
 //! control thread   links, tables, neighbours        `control`: Rib → workers; workers → resolver
-//! nfnetlink        rules                            `rules`: tools → programs → workers; saver and teller beside it
+//! nfnetlink        rules, flows                     `rules`: tools → programs → workers; saver and teller beside it
+//! flows            events, counts                   `flows`: what workers tell of flows
 //! mirror, resolver rtnetlink                        `crate::mirror`
 //! twin thread      kernel ↔ workers                 `crate::twin`
 //! worker-N         packets                          `dataplane::worker`, on a pinned thread of `capsule`
@@ -25,6 +26,7 @@ mod below;
 mod control;
 mod engine;
 mod error;
+mod flows;
 mod logging;
 mod ports;
 mod reload;
@@ -99,7 +101,7 @@ async fn serve(
         api::metrics::describe();
     }
     let live = Live::new(path, loaded, engine);
-    let router = api::router(live.clone(), metrics);
+    let routers = api::routers(live.clone(), metrics);
     let ready = |tcp: Option<std::net::SocketAddr>| {
         let listen = tcp.map_or_else(String::new, |address| format!(" and {address}"));
         tracing::info!("ready: the API is on {}{listen}", socket.path().display());
@@ -110,7 +112,7 @@ async fn serve(
         // A sender that is gone means the same.
         let _ = stopped.await;
     };
-    let api = api::serve(socket, loaded.config.api.listen, router, ready, until);
+    let api = api::serve(socket, loaded.config.api.listen, routers, ready, until);
     let obey = async {
         let mut running = Running::new(path, loaded, logging);
         let result = loop {

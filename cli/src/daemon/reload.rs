@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use conntrack::settings;
 
+use crate::api::flows::Sysctl;
 use crate::config::conntrack::MAX;
 use crate::config::host::PageSize;
 use crate::config::{self, Config, Host, Idle, Loaded, LogFormat, Mode, Rules, Severity};
@@ -76,18 +77,19 @@ impl Running {
             tracing::info!("configuration read again: nothing changed");
         }
         for (key, from, to) in differences {
-            let outcome = match key.as_str() {
+            let outcome: Result<(), String> = match key.as_str() {
                 "log.level" if self.logging.set_level(config.log.level) => Ok(()),
-                "log.level" => Err("RUST_LOG decides"),
+                "log.level" => Err("RUST_LOG decides".into()),
                 "dataplane.icmp_rate"
                     if engine.shared.control.set_icmp_rate(config.dataplane.icmp_rate) =>
                 {
                     live.set_icmp_rate(config.dataplane.icmp_rate);
                     Ok(())
                 }
-                "dataplane.icmp_rate" => Err("a worker does not answer"),
+                "dataplane.icmp_rate" => Err("a worker does not answer".into()),
                 "rules.ruleset" if ruleset => Ok(()),
-                _ => Err("it takes effect at the next start"),
+                key if key.starts_with(SYSCTL) => set(engine, key, &to),
+                _ => Err("it takes effect at the next start".into()),
             };
             match outcome {
                 Ok(()) => {
@@ -98,6 +100,13 @@ impl Running {
             }
         }
     }
+}
+
+/// Sets what `[conntrack.sysctl]` has under a key of ours.
+fn set(engine: &Engine, key: &str, value: &str) -> Result<(), String> {
+    let name = key.strip_prefix(SYSCTL).unwrap_or(key).to_owned();
+    let value = value.parse().map_err(|_| "it is no number".to_owned())?;
+    engine.shared.flows.set_sysctl(&Sysctl { name, value }).map(drop)
 }
 
 /// The keys that differ, with both values; one that is absent is `-`.

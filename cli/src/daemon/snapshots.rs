@@ -11,10 +11,12 @@ use nfnetlink::server::Stats;
 use packet::{DropReason, PortIndex};
 
 use crate::api::Snapshots;
+use crate::api::flows::{Flows, FlowsQuery, Sysctl, Sysctls};
 use crate::api::model;
 use crate::config::{self, Idle, Loaded, Mode};
 
 use super::engine::{Engine, Shared};
+use super::flows;
 use super::rules::View;
 
 /// What the configuration says of a port, for showing.
@@ -158,6 +160,7 @@ impl Snapshots for Live {
             pools: pools.collect(),
             tables: self.table_counts(),
             rules: self.rule_counts(),
+            flows: self.shared.flows.counts(),
         }
     }
 
@@ -231,6 +234,8 @@ impl Snapshots for Live {
                     icmp_limited: stats.icmp_limited.get(),
                     fragmented: stats.fragmented.get(),
                     waiting: stats.waiting.get(),
+                    replayed: stats.replayed.get(),
+                    handed_over: stats.handed_over.get(),
                 },
             }
         });
@@ -299,6 +304,18 @@ impl Snapshots for Live {
                 truncated,
             }
         })
+    }
+
+    fn flows(&self, query: &FlowsQuery) -> Flows {
+        Flows { uptime_seconds: self.uptime(), ..flows::list(&self.shared.flows, query) }
+    }
+
+    fn sysctls(&self) -> Sysctls {
+        Sysctls { settings: self.shared.flows.sysctls() }
+    }
+
+    fn set_sysctl(&self, wanted: &Sysctl) -> Result<Sysctl, String> {
+        self.shared.flows.set_sysctl(wanted)
     }
 }
 

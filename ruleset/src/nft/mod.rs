@@ -20,6 +20,7 @@ use nfnetlink::message::NLM_F_DUMP;
 use nfnetlink::{Client, Dump, Errno, Events, Message, NfGen, Reply, Result, Subsystem};
 
 use crate::counters::CounterPool;
+use crate::family::Family;
 use crate::model::State;
 use crate::program::Program;
 
@@ -126,6 +127,13 @@ impl NfTables {
     /// The state that was committed last.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Has connections of a family tracked whether rules need it or not.
+    pub fn track(&mut self, family: Family) {
+        if self.state.tracking.begin(family) {
+            self.run(true);
+        }
     }
 
     /// Makes a batch count.

@@ -27,18 +27,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use conntrack::netlink::{Epoch, EventTeller};
 use crossbeam::channel::Receiver;
 use dataplane::notes::Note;
 use nfnetlink::server::Stats;
 use nfnetlink::{Server, ServerConfig, Waker};
+use ruleset::family::Family;
 use ruleset::nft::{Host, NfTables, NftCompat, image};
 
 use crate::config::{self, Loaded};
 
 use super::control::Control;
 use super::error::DaemonError;
+use super::flows::{Flows, Keeper};
 
 pub(super) use keep::View;
 use keep::{Kept, Saver};
@@ -72,6 +75,7 @@ pub(super) struct Rules {
     waker: Waker,
     thread: Option<JoinHandle<std::io::Result<()>>>,
     _teller: Teller,
+    _keeper: Keeper,
     _saver: Option<Saver>,
 }
 
@@ -85,6 +89,7 @@ impl Rules {
         Socket(mut server): Socket,
         loaded: &Loaded,
         control: &Arc<Control>,
+        flows: &Arc<Flows>,
         notes: Vec<Receiver<Note>>,
         origin: Instant,
     ) -> Result<Self, DaemonError> {
@@ -104,6 +109,9 @@ impl Rules {
         if let Some(path) = file {
             restore(&mut rules, path)?;
         }
+        if loaded.config.conntrack.tracking == config::Tracking::Always {
+            rules.track(Family::Inet);
+        }
         let view = Arc::new(View::new(rules.state()));
         let system = super::engine::system;
         let saver = file
@@ -113,9 +121,13 @@ impl Rules {
         let dirty = saver.as_ref().map(Saver::bell);
         server.register(Box::new(Kept::new(rules, view.clone(), dirty)));
         server.register(Box::new(NftCompat));
+        let epoch = epoch(origin);
+        flows.register(&mut server, epoch);
         let (stats, publisher) = (server.stats(), server.publisher());
         let path = server.path().to_owned();
         let waker = publisher.waker().clone();
+        let keeper = Keeper::spawn(flows.clone(), EventTeller::new(publisher.clone(), epoch))
+            .map_err(system("start the thread that tells of flows"))?;
         let teller = Teller::spawn(notes, control.clone(), publisher)
             .map_err(system("start the thread that tells of packets"))?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -125,7 +137,17 @@ impl Rules {
         });
         let thread = thread.map_err(system("start the netlink server"))?;
         let thread = Some(thread);
-        let rules = Self { view, stats, path, stop, waker, thread, _teller: teller, _saver: saver };
+        let rules = Self {
+            view,
+            stats,
+            path,
+            stop,
+            waker,
+            thread,
+            _teller: teller,
+            _keeper: keeper,
+            _saver: saver,
+        };
         if let config::Rules::File(file) = &loaded.config.rules {
             rules.load(file.get_ref())?;
         }
@@ -156,6 +178,13 @@ impl Drop for Rules {
             _ => {}
         }
     }
+}
+
+/// What the time of day was at the workers' tick 0.
+fn epoch(origin: Instant) -> Epoch {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_origin = now.saturating_sub(origin.elapsed()).as_nanos();
+    Epoch(u64::try_from(at_origin).unwrap_or(0))
 }
 
 /// Takes the ruleset from where it was kept. No file: there has been no commit yet.
