@@ -88,6 +88,13 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
         arguments: Vec<OsString>,
     },
+    /// Runs conntrack on the daemon: short for `twinwall exec -- conntrack ...`
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Conntrack {
+        /// conntrack's arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
     /// Prints the completions of a shell
     Completions {
         /// Which shell.

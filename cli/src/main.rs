@@ -57,16 +57,20 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::HashEval(args) => commands::hash_eval(&args)?,
         Command::Exec { socket, command } => return Ok(commands::exec(&socket, &command)?),
-        Command::Nft { arguments } => {
-            let socket = std::env::var_os("TWINWALL_NFNL").unwrap_or_else(|| DEFAULT_NFNL.into());
-            let command: Vec<OsString> = std::iter::once("nft".into()).chain(arguments).collect();
-            return Ok(commands::exec(Path::new(&socket), &command)?);
-        }
+        Command::Nft { arguments } => return tool("nft", arguments),
+        Command::Conntrack { arguments } => return tool("conntrack", arguments),
         Command::Completions { shell } => commands::completions(shell),
         Command::Man { out } => commands::man(out.as_deref())?,
         Command::Openapi => print!("{}", cli::api::document()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a tool on the daemon.
+fn tool(name: &str, arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let socket = std::env::var_os("TWINWALL_NFNL").unwrap_or_else(|| DEFAULT_NFNL.into());
+    let command: Vec<OsString> = std::iter::once(name.into()).chain(arguments).collect();
+    Ok(commands::exec(Path::new(&socket), &command)?)
 }
 
 /// Runs a command that talks to the daemon.

@@ -117,12 +117,9 @@ fn histogram(chains: &[u32], load: f64, longest: u32) -> Vec<Bar> {
             bar.buckets += 1;
         }
     }
-    // What is neither there nor expected says nothing, but between others it shows a gap.
-    let tells = |bar: &Bar| bar.buckets > 0 || bar.expected >= 0.5;
-    let last = bars.iter().rposition(tells).map_or(0, |at| at + 1);
-    bars.truncate(last);
-    let first = bars.iter().position(tells).unwrap_or(0);
-    bars.split_off(first)
+    // Each bar says what it stands for, so one that is neither there nor expected may be missing.
+    bars.retain(|bar| bar.buckets > 0 || bar.expected >= 0.5);
+    bars
 }
 
 /// The chance of a length in a range, where lengths are Poisson with this mean.
