@@ -1,5 +1,6 @@
 //! `make demo`: the usual laboratory, what a person would try first in it, and the results for people and programs.
 
+mod flows;
 mod rules;
 
 use crate::{
@@ -39,6 +40,10 @@ const CHECKS: &[Check] = &[
     ("rules: counters", rules::counted),
     ("rules: limit", rules::limited),
     ("rules: changed", rules::changed),
+    ("masquerade", flows::masqueraded),
+    ("port forward", flows::forwarded),
+    ("TCP through NAT", flows::transferred),
+    ("conntrack -L", flows::listed),
     ("kernel bypassed", no_kernel),
 ];
 
@@ -72,7 +77,7 @@ pub fn run(report: &Path) -> bool {
             let (screens, machine) = screens(&trio, paint)?;
             Ok((
                 (screens, machine),
-                "status, ports, workers and drops answer (below)".into(),
+                "status, ports, workers, drops and flows answer (below)".into(),
                 json!({}),
             ))
         });
@@ -152,7 +157,7 @@ impl Log {
 /// What the operator's commands show, for people and for programs.
 fn screens(trio: &Trio, paint: Paint) -> Result<(String, Value)> {
     let (mut text, mut machine) = (String::new(), serde_json::Map::new());
-    for command in ["status", "ports", "workers", "drops"] {
+    for command in ["status", "ports", "workers", "drops", "flows"] {
         text.push_str(&format!("\n  {}\n", paint.bold(&format!("twinwall {command}"))));
         for line in trio.daemon.cli(&[command])?.0.lines() {
             text.push_str(&format!("  {line}\n"));

@@ -11,6 +11,7 @@ mod daemon;
 pub mod demo;
 mod endpoint;
 mod error;
+pub mod flows;
 mod frames;
 mod lab;
 mod process;
