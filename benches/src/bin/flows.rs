@@ -1,6 +1,8 @@
 //! The flow table of one worker: what a lookup, a new flow and an end cost, and how much memory a flow takes.
 //!
 //! `cargo run --release -p benches --bin flows -- [N...]` prints a row for each number of flows, as docs/conntrack.md has it.
+//! `flows crafted` compares lookups of a million keys that XOR and the symmetric Toeplitz hash take for one with random ones;
+//! `flows churn N` makes N flows and lets them expire, and fails where one is left.
 //!
 //! A lookup is what a packet needs of the table: its key hashed, the flow found, the deadline put off. Keys are of random
 //! flows in random directions. `single` does one after the other, which the CPU may overlap; `burst` does 32 at once, in three
@@ -25,6 +27,11 @@ const SECOND: u64 = 1_000_000_000;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["crafted"] => return crafted(),
+        ["churn", n] => return churn(n.parse()?),
+        _ => {}
+    }
     let sizes: Vec<u32> = if args.is_empty() {
         vec![1_000, 100_000, 1_000_000, 10_000_000]
     } else {
@@ -186,4 +193,88 @@ fn best(keys: &[FlowKey], found: usize, mut pass: impl FnMut(&[FlowKey]) -> usiz
 fn spent() -> f64 {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     spent.tv_sec as f64 * 1e9 + spent.tv_nsec as f64
+}
+
+/// Keys whose 16-bit words have the same exclusive or: one for XOR, and for every symmetric Toeplitz hash.
+fn collider(number: u32) -> FlowKey {
+    let mut key = FlowKey { family: 4, protocol: 6, ..FlowKey::default() };
+    let [a, b, c, d] = number.to_be_bytes();
+    let port = u16::from_be_bytes([c ^ a, d ^ b]) | 1;
+    key.src[..4].copy_from_slice(&[10, b, c, d]);
+    key.dst[..4].copy_from_slice(&[10 ^ 192, b ^ 168, c ^ 7, d ^ 9]);
+    (key.sport, key.dport) = (port.to_be_bytes(), (port ^ 0x1234).to_be_bytes());
+    key
+}
+
+/// A table of a million flows, and what a lookup in it costs.
+fn lookups(of: impl Fn(u32) -> FlowKey) -> anyhow::Result<f64> {
+    let flows = 1_000_000;
+    let now = Tick(0);
+    let mut shard = Shard::new(Config { max: flows, worker: 0 })?;
+    let mut there = 0;
+    for number in 0..flows {
+        let key = of(number);
+        let slot = shard.create(key, back(&key), now)?;
+        shard.refresh(slot, 3600, now);
+        if shard.confirm(slot, now).is_ok() {
+            there += 1;
+        } else {
+            shard.discard(slot);
+        }
+    }
+    anyhow::ensure!(there > flows - 1000, "only {there} keys differ");
+    let mut random = Random::new(9);
+    let keys: Vec<_> = (0..LOOKUPS).map(|_| of(random.below(flows as usize) as u32)).collect();
+    Ok(best(&keys, LOOKUPS, |keys| {
+        keys.chunks(BURST).map(|keys| staged(&mut shard, keys, now)).sum()
+    }))
+}
+
+fn crafted() -> anyhow::Result<()> {
+    benches::pin(std::thread::available_parallelism()?.get() - 1);
+    let hash = packet::SymmetricToeplitz::new(0x6d5a);
+    let of = |number| hash.hash(&collider(number), packet::toeplitz::Input::Ports);
+    anyhow::ensure!((0..1_000_000).all(|number| of(number) == of(0)), "these do not collide");
+    let random = lookups(|number| key(number, 5))?;
+    let crafted = lookups(collider)?;
+    println!(
+        "random {random:.1} ns, crafted {crafted:.1} ns a lookup: {:.2} times",
+        crafted / random
+    );
+    Ok(())
+}
+
+/// Flows that come and go, about a million at a time.
+fn churn(flows: u64) -> anyhow::Result<()> {
+    const AT_ONCE: u64 = 1 << 20;
+    let mut shard = Shard::new(Config { max: AT_ONCE as u32 * 2, worker: 0 })?;
+    let before = Instant::now();
+    let mut now = Tick(0);
+    let mut first = 0;
+    for number in 0..flows {
+        // Thirty seconds for each million.
+        now.0 += 30 * SECOND / AT_ONCE;
+        let key = key(number as u32, number >> 32);
+        let slot = shard.create(key, back(&key), now)?;
+        shard.refresh(slot, 30, now);
+        if shard.confirm(slot, now).is_err() {
+            shard.discard(slot);
+        }
+        if number % 32 == 0 {
+            shard.expire(now, 64);
+        }
+        if number == 4 * AT_ONCE {
+            first = resident();
+        }
+    }
+    now.0 += 40 * SECOND;
+    while shard.expire(now, 1024) > 0 || shard.stats().count > 0 {}
+    let grown = resident().saturating_sub(first);
+    let left = shard.walk(Slot(0), u32::MAX as usize, &mut |_, _| {});
+    anyhow::ensure!(shard.stats().count == 0 && left.is_none(), "flows are left");
+    println!(
+        "{flows} flows in {:?}: none left, {grown} bytes more than after the first",
+        before.elapsed()
+    );
+    Ok(())
 }
