@@ -200,6 +200,12 @@ impl<F> Peers<F> {
         (owner != self.me).then_some(owner)
     }
 
+    /// The worker that owns a key's flow; none: this one.
+    pub fn owner_of_key(&self, key: &FlowKey) -> Option<WorkerId> {
+        let owner = self.owners.of(key);
+        (owner != self.me).then_some(owner)
+    }
+
     /// The worker whose flow has this tuple, though it looks like one of this worker's. Asked where no flow was found: what other
     /// workers announced before this packet can have come is taken in first.
     pub fn alias(&mut self, key: &FlowKey) -> Option<WorkerId> {

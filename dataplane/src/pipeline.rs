@@ -62,6 +62,10 @@ pub struct Packet {
     pub meta: Meta,
     /// Its flow.
     pub ct: Ct,
+    /// A later fragment, with its first one's key.
+    pub follows: bool,
+    /// It passed all the hooks up to where it leaves, or comes in, or went to another worker.
+    pub passed: bool,
 }
 
 impl Packet {
@@ -75,6 +79,8 @@ impl Packet {
             hopped: false,
             meta: Meta::NONE,
             ct: Ct::Unknown,
+            follows: false,
+            passed: false,
         }
     }
 

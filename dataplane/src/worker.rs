@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use conntrack::fragments::Limits;
 use conntrack::shard::Shard;
 use packet::{
     BURST, Burst, DropReason, FlowKey, Frame, FramePool, L3, Layers, PacketIo, PortIndex,
@@ -21,6 +22,7 @@ use ruleset::program::Program;
 
 use crate::control::{FlowJob, FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
 use crate::flows::{Flows, Recording};
+use crate::hooks::gather::Gathering;
 use crate::hooks::{self, Rules};
 use crate::icmp;
 use crate::neigh::{Key, Waiter, Waiting};
@@ -64,6 +66,8 @@ pub struct Local<Io: PacketIo> {
     pub(crate) rules: Rules,
     /// Connections.
     pub(crate) flows: Flows,
+    /// Fragments that wait for their first one; not there while they are looked at.
+    pub(crate) gathering: Option<Box<Gathering<Io::Frame>>>,
     /// What the packet under way leaves to be remembered.
     pub(crate) recording: Recording,
     limit: icmp::Limit,
@@ -104,6 +108,7 @@ impl<Io: PacketIo> Worker<Io> {
                 io,
                 rules: Rules::new(link.worker),
                 flows: Flows::new(shard, *link.peers.owners(), link.worker),
+                gathering: Some(Box::new(Gathering::new(Limits::default()))),
                 recording: Recording::default(),
                 link,
                 out,
@@ -163,6 +168,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// Sends what is queued and frees what waits. The worker may be dropped, or turned again, afterwards.
     pub fn drain(&mut self) {
         self.local.transmit_all();
+        self.local.drop_fragments();
         while let Some((port, frame)) = self.local.link.from_twin.pop() {
             self.local.drop(port, DropReason::Shutdown, frame);
         }
@@ -313,6 +319,7 @@ impl<Io: PacketIo> Worker<Io> {
         let is_open = &mut |key: &FlowKey| flows.is_open(key);
         self.program.tallies.sweep(me, &mut self.swept, TALLIED, is_open);
         self.local.ask_again(now);
+        self.local.expire_fragments(now);
         let view = View { tables: &self.tables, program: &self.program };
         while let Some(waiters) = self.local.waiting.take_expired(now) {
             for waiter in waiters {

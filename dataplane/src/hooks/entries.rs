@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use packet::{DropReason, PacketIo, Tick};
+use ruleset::family::Family;
 use ruleset::packet::{Cx, Effects, Place, Side};
 use ruleset::program::{Entry, Hooked};
 use ruleset::reference::{self, Outcome};
@@ -39,6 +40,8 @@ impl<Io: PacketIo> Local<Io> {
         let mut rewritten = false;
         for entry in view.program.hooked(spot.family, spot.hook) {
             let done = match entry {
+                // They spoke of its first fragment.
+                Entry::Chain(_) if packet.follows && spot.family != Family::Netdev => continue,
                 Entry::Chain(hooked) => {
                     let said = self.evaluate(view, &mut frame, packet, hooked, spot, now);
                     rewritten |= said.1.rewritten;

@@ -26,6 +26,7 @@
 mod act;
 mod entries;
 mod env;
+pub(crate) mod gather;
 mod places;
 mod reject;
 

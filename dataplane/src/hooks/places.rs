@@ -1,11 +1,14 @@
 //! The places on a packet's way where it meets hooks.
 
 use arrayvec::ArrayVec;
-use packet::{Burst, DropReason, Frame, L2Kind, L3, Layers, PacketIo, PortIndex, Tick};
+use packet::{
+    Burst, DropReason, FragmentPart, Frame, L2Kind, L3, Layers, PacketIo, PortIndex, Tick,
+};
 use ruleset::family::{Family, Hook};
 use ruleset::model::Tracking;
 use ruleset::packet::{Recorder, arrival};
 
+use super::gather::gather;
 use super::{BROADCAST, HOST, MULTICAST, OTHERHOST, PRIORITY, Spot, device, family_of, iface};
 use crate::flows::{Ct, Recording};
 use crate::owners::{self, Handed};
@@ -101,6 +104,23 @@ pub(crate) fn walk<Io: PacketIo>(
     path: Option<u32>,
     now: Tick,
 ) {
+    if packet.layers.fragment != FragmentPart::Whole
+        && family_of(&packet.layers).is_some_and(|family| view.program.tracking.is_on(family))
+    {
+        return gather(view, local, frame, packet, path, now);
+    }
+    pass(view, local, frame, packet, path, now);
+}
+
+/// The same, of what is whole, or has its first fragment's key.
+pub(super) fn pass<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    frame: Io::Frame,
+    packet: &mut Packet,
+    path: Option<u32>,
+    now: Tick,
+) {
     local.recording = Recording { recorder: Recorder::recording(), way: None };
     if packet.ct == Ct::Unknown
         && view.program.tracking != Tracking::default()
@@ -108,6 +128,7 @@ pub(crate) fn walk<Io: PacketIo>(
         && let key = owners::quoted(&frame, &packet.layers).unwrap_or(packet.layers.key)
         && let Some(owner) = local.link.peers.alias(&key)
     {
+        packet.passed = true;
         return local.hand(owner, Handed::Frame(packet.port, frame));
     }
     let dst = packet.layers.key.dst;
@@ -278,6 +299,7 @@ impl<Io: PacketIo> Local<Io> {
         let spot = Spot { family, hook: Hook::Postrouting, iif, oif };
         let frame = self.hook(view, frame, packet, spot, now)?;
         self.recording.way = Some((packet.iface, slot));
+        packet.passed = true;
         Some(frame)
     }
 
@@ -293,7 +315,10 @@ impl<Io: PacketIo> Local<Io> {
             return Some(frame);
         };
         let iif = iface(view.tables, packet.iface);
-        self.hook(view, frame, packet, Spot { family, hook: Hook::Input, iif, oif: None }, now)
+        let spot = Spot { family, hook: Hook::Input, iif, oif: None };
+        let frame = self.hook(view, frame, packet, spot, now)?;
+        packet.passed = true;
+        Some(frame)
     }
 
     /// A packet of this node's, which begins with its IP header, is to leave by `way`: output and postrouting. It comes out with
