@@ -49,7 +49,6 @@ scripts! {
     nat_dest
     rules
     others
-    #[ignore = "fragments do not follow their first one yet"]
     fragments
     timeouts
 }

@@ -18,6 +18,8 @@ use crate::way::Ours;
 pub(crate) struct Left {
     /// By tap0, by tap1, and to the node itself.
     pub(crate) frames: [Vec<Vec<u8>>; 3],
+    /// Only the first fragment of each datagram is among them.
+    pub(crate) cut: bool,
 }
 
 /// The name of one.
@@ -148,6 +150,7 @@ pub(crate) fn run(script: &Script, side: &mut dyn Side) -> Result<Vec<Record>, S
             }
             let same =
                 memory.vars.is_empty() && !matches!(line, Line::Packet { ours: Some(_), .. });
+            let same = same && !left.cut;
             records.push(Record { line: *n, left, table, seen, sent, same });
         }
     }
@@ -178,6 +181,12 @@ fn line_on(
             for frame in &built.frames {
                 for (all, more) in left.frames.iter_mut().zip(side.pass(at, frame).frames) {
                     all.extend(more);
+                }
+            }
+            if side.name() != LINUX && built.frames.len() > 1 {
+                left.cut = true;
+                for frames in &mut left.frames {
+                    frames.retain(|frame| !seen::is_later_fragment(frame));
                 }
             }
             let seen = look(&left);

@@ -150,3 +150,12 @@ pub(crate) fn plain(frame: &[u8]) -> Vec<u8> {
     }
     plain
 }
+
+/// Whether a frame is a fragment without the transport header.
+pub(crate) fn is_later_fragment(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [8, 0] => u16::from_be_bytes([frame[20], frame[21]]) & 0x1fff != 0,
+        [0x86, 0xdd] if frame[20] == 44 => u16::from_be_bytes([frame[56], frame[57]]) & !7 != 0,
+        _ => false,
+    }
+}

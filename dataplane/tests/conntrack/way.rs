@@ -136,7 +136,7 @@ impl Side for Ours<'_> {
         let local = way.work();
         let mut sent =
             |port| way.worker.io().drain_sent(port).map(|frame| frame.to_vec()).collect();
-        Left { frames: [sent(IN), sent(OUT), local] }
+        Left { frames: [sent(IN), sent(OUT), local], ..Left::default() }
     }
 
     fn listing(&mut self, family: &str, table: &str) -> String {
