@@ -13,6 +13,7 @@ use crate::program::Program;
 use crate::regs::Regs;
 use crate::trace::Trace;
 
+mod address;
 mod ct;
 mod info;
 mod record;

@@ -121,39 +121,51 @@ impl Fib {
             L3::Arp | L3::Other => return None,
         };
         let key = &cx.layers.key;
-        let query = FibQuery {
-            family,
-            addr: if self.has(DADDR) { key.dst } else { key.src },
-            iface: if self.has(IIF) {
-                cx.place.iif.map(|iif| iif.index)
-            } else if self.has(OIF) {
-                cx.place.oif.map(|oif| oif.index)
-            } else {
-                None
-            },
-            mark: if self.has(MARK) { cx.meta.mark } else { 0 },
+        let addr = if self.has(DADDR) { key.dst } else { key.src };
+        let iface = if self.has(IIF) {
+            cx.place.iif
+        } else if self.has(OIF) {
+            cx.place.oif
+        } else {
+            None
         };
+        let mark = if self.has(MARK) { cx.meta.mark } else { 0 };
         let Attributes { dreg, result, .. } = self.attrs;
-        let answer = cx.env.fib(&query);
-        let kind = answer.kind;
+        if result == Answer::AddrType {
+            // An address of a link is asked for on the link that the packet is on.
+            let on_link = family == Family::Ipv6 && matches!(addr, [0xfe, 0x80..=0xbf, ..]);
+            let iface = iface.or_else(|| device(cx).filter(|_| on_link));
+            let kind = cx.address_kind(family, addr, iface.map(|iface| iface.index), mark);
+            cx.regs.set_u32(dreg, kind);
+            return Some(());
+        }
+        let iface = iface.map(|iface| iface.index);
+        let answer = cx.env.fib(&FibQuery { family, addr, iface, mark });
         let iface = if speaks_on_link(cx) {
             cx.place.iif
-        } else if matches!(kind, NOWHERE | LOCAL) {
+        } else if matches!(answer.kind, NOWHERE | LOCAL) {
             None
         } else {
             answer.iface
         };
         let (word, name) = match result {
-            Answer::AddrType => (kind, None),
-            Answer::Oif | Answer::OifName if self.has(PRESENT) => (iface.is_some().into(), None),
-            Answer::Oif => (iface.map_or(0, |iface| iface.index), None),
+            _ if self.has(PRESENT) => (iface.is_some().into(), None),
             Answer::OifName => (0, Some(name(iface))),
+            _ => (iface.map_or(0, |iface| iface.index), None),
         };
         match name {
             Some(name) => cx.regs.set(dreg, &name),
             None => cx.regs.set_u32(dreg, word),
         }
         Some(())
+    }
+}
+
+/// The device that holds the packet (`skb->dev`).
+fn device<'a>(cx: &Cx<'a>) -> Option<Iface<'a>> {
+    match cx.place.hook {
+        Hook::Output | Hook::Postrouting => cx.place.oif,
+        _ => cx.place.iif,
     }
 }
 

@@ -86,21 +86,9 @@ fn test(
 }
 
 fn is_one_of(cx: &Cx<'_>, kinds: u16, addr: [u8; 16], iface: Option<u32>) -> bool {
-    let ask = |family| {
-        let kind = cx.env.fib(&FibQuery { family, addr, iface, mark: 0 }).kind;
-        1u16.checked_shl(kind).unwrap_or(0)
-    };
     if !is_ipv6(cx) {
-        // Linux looks only at what is its own: all else is unicast.
-        let kind = match addr {
-            [0, ..] | [255, 255, 255, 255, ..] => BROADCAST,
-            [224..=239, ..] => MULTICAST,
-            _ => match ask(Family::Ipv4) {
-                own @ (LOCAL | BROADCAST | ANYCAST) => own,
-                _ => UNICAST,
-            },
-        };
-        return kinds & kind != 0;
+        let kind = cx.address_kind(Family::Ipv4, addr, iface, 0);
+        return kinds & 1u16.checked_shl(kind).unwrap_or(0) != 0;
     }
     let is_multicast = matches!(addr, [0xff, ..]);
     let is_unspecified = addr == [0; 16];
@@ -110,9 +98,13 @@ fn is_one_of(cx: &Cx<'_>, kinds: u16, addr: [u8; 16], iface: Option<u32>) -> boo
     if wrong || kinds & ROUTED == 0 {
         return !wrong;
     }
-    let kind = match ask(Family::Ipv6) {
+    let way = cx.env.fib(&FibQuery { family: Family::Ipv6, addr, iface, mark: 0 });
+    let is_on_link = matches!(addr, [0xfe, 0x80..=0xbf, ..]);
+    // Routes alone count now: `UNICAST` beside a kind that they know says nothing more.
+    let kind = match 1u16.checked_shl(way.kind).unwrap_or(0) {
         own @ (LOCAL | ANYCAST) => own,
-        UNICAST => UNICAST,
+        UNICAST if way.iface.is_some() => 0,
+        _ if is_multicast || is_on_link => 0,
         _ => UNREACHABLE,
     };
     kinds & kind != 0

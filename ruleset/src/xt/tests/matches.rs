@@ -94,6 +94,8 @@ pub(super) fn of_ip() {
     assert!(means("addrtype", V4, &[(2, &local)], &four), "the destination is ours");
     assert!(!means("addrtype", V4, &[(0, &local)], &four), "the source is not");
     assert!(means("addrtype", V6, &[(0, &n(1 << 1))], &six));
+    assert!(!means("addrtype", V6, &[(0, &n(3 << 1))], &six), "of unicast and local, local counts");
+    assert!(!means("addrtype", V6, &[(0, &n(1 << 7))], &six), "there is a way");
     assert!(means("rpfilter", V4, &[], &four) && !means("rpfilter", V4, &[(0, &[8])], &four));
     assert!(means("realm", V4, &[], &four) && !means("realm", V4, &[(0, &nn(1))], &four));
     let string = |text: &[u8], from: u16, to: u16, flags: u8| {
