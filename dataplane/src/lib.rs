@@ -11,6 +11,7 @@ mod hooks;
 pub mod icmp;
 pub mod neigh;
 pub mod notes;
+mod own;
 pub mod owners;
 pub mod pipeline;
 pub mod rewrite;

@@ -26,6 +26,7 @@ use crate::hooks::gather::Gathering;
 use crate::hooks::{self, Rules};
 use crate::icmp;
 use crate::neigh::{Key, Waiter, Waiting};
+use crate::own;
 use crate::owners::{Handed, Handover};
 use crate::pipeline::{self, Origin, Packet, View};
 use crate::stats::PortStats;
@@ -250,7 +251,7 @@ impl<Io: PacketIo> Worker<Io> {
         }) {
             let Some(to) = station(view.tables, key) else { continue };
             for waiter in waiters {
-                pipeline::send_waiter(view, &mut self.local, waiter, &to, now);
+                own::send_waiter(view, &mut self.local, waiter, &to, now);
             }
         }
     }
@@ -452,7 +453,7 @@ impl<Io: PacketIo> Local<Io> {
             self.link.stats.icmp_sent.add(1);
             // It is about a packet of that flow, and is translated with it.
             answer.ct = packet.ct.related();
-            pipeline::originate(view, self, frame, &mut answer, now);
+            own::originate(view, self, frame, &mut answer, now);
         }
     }
 
@@ -614,7 +615,7 @@ impl<Io: PacketIo> Local<Io> {
 /// Linux's choice: an address of the interface that the error leaves by, else of the one that the packet came by, else any; for
 /// IPv6, of the one that the packet came by first.
 fn source_of_error(tables: &Tables, packet: &Packet, to: IpAddr) -> Option<IpAddr> {
-    let leaves = pipeline::own_way(tables, to).and_then(|way| tables.iface(way.iface));
+    let leaves = own::own_way(tables, to).and_then(|way| tables.iface(way.iface));
     let came = tables.iface(packet.iface);
     let family = usize::from(packet.layers.l3 == L3::Ipv6);
     let order = if packet.layers.l3 == L3::Ipv6 { [came, leaves] } else { [leaves, came] };

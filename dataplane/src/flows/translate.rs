@@ -175,7 +175,7 @@ fn own_address(
     let entry = tables.iface(index)?;
     let reply = flows.shard.flow(slot)?.key(conntrack::Direction::Reply);
     let dst = crate::pipeline::address(&reply.src, family);
-    let address = match crate::pipeline::own_way(tables, dst) {
+    let address = match crate::own::own_way(tables, dst) {
         _ if how.to == To::Here => entry.redirect_for(dst),
         // The address that the next hop can answer.
         Some(way) if way.iface == index && dst.is_ipv4() && way.addr.is_ipv4() => {

@@ -6,7 +6,8 @@ use ruleset::family::{Family, Hook};
 
 use crate::flows::Ct;
 use crate::icmp;
-use crate::pipeline::{self, Origin, OwnWay, Packet, View};
+use crate::own::{self, OwnWay};
+use crate::pipeline::{self, Origin, Packet, View};
 use crate::rewrite;
 use crate::rib::IfIndex;
 use crate::tables::{IfaceSlot, L2Header, Tables};
@@ -35,7 +36,7 @@ fn way_to<'t>(tables: &'t Tables, to: &SendTo) -> Option<OwnWay<'t>> {
     let (family, addr) = to.addr?;
     let addr = ip(family, &addr);
     match to.iface {
-        None => pipeline::own_way(tables, addr),
+        None => own::own_way(tables, addr),
         Some(index) => {
             let iface = tables.iface_by_index(IfIndex(index))?;
             Some(OwnWay { iface, addr, to: tables.neighbour(iface, addr) })
@@ -87,7 +88,7 @@ impl<Io: PacketIo> Local<Io> {
                     // It belongs to the flow that it ends (nf_ct_attach).
                     reset.ct = packet.ct.related();
                     let mut packet = reset;
-                    pipeline::originate(view, self, answer, &mut packet, now);
+                    own::originate(view, self, answer, &mut packet, now);
                 }
             }
             RejectWith::Unreachable(code) => {
@@ -213,7 +214,7 @@ impl<Io: PacketIo> Local<Io> {
         (packet.origin, packet.hopped) = (Origin::Own, true);
         let Some(way) = way_to(view.tables, to) else { return self.release(copy) };
         if let Some((copy, way)) = self.leaves(view, copy, &mut packet, way, now) {
-            pipeline::send_own(view, self, copy, &mut packet, &way, now);
+            own::send_own(view, self, copy, &mut packet, &way, now);
         }
     }
 
@@ -233,7 +234,7 @@ impl<Io: PacketIo> Local<Io> {
                 return self.drop(packet.port, nowhere, frame);
             };
             pipeline::take_hop(&mut frame, packet);
-            return pipeline::send_own(view, self, frame, packet, &way, now);
+            return own::send_own(view, self, frame, packet, &way, now);
         }
         let place = to.iface.and_then(|index| place_of(view.tables, index));
         let Some((port, slot)) = place else {

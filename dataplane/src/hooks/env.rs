@@ -234,8 +234,8 @@ fn lookup(tables: &Tables, addr: IpAddr, wanted: Option<IfaceSlot>) -> Found {
     if addr.is_multicast() {
         return Found::of(MULTICAST, wanted);
     }
-    // As inet_addr_type has it: everyone, and this network (RFC 1122, 3.2.1.3).
-    if matches!(addr, IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0) {
+    // As inet_addr_type has it: everyone, and nobody.
+    if matches!(addr, IpAddr::V4(v4) if v4.is_broadcast() || v4.is_unspecified()) {
         return Found::of(BROADCAST, wanted);
     }
     if addr.is_ipv6() && is_link_local(addr) {

@@ -11,8 +11,9 @@ use ruleset::packet::{Recorder, arrival};
 use super::gather::gather;
 use super::{BROADCAST, HOST, MULTICAST, OTHERHOST, PRIORITY, Spot, device, family_of, iface};
 use crate::flows::{Ct, Recording};
+use crate::own::{self, OwnWay};
 use crate::owners::{self, Handed};
-use crate::pipeline::{self, Origin, OwnWay, Packet, Step, Steps, View};
+use crate::pipeline::{self, Origin, Packet, Step, Steps, View};
 use crate::tables::{IfaceSlot, PortEntry};
 use crate::worker::Local;
 
@@ -147,7 +148,7 @@ pub(super) fn pass<Io: PacketIo>(
             Step::Drop(reason) => local.drop(packet.port, reason, frame),
             _ => {
                 let path = path.filter(|_| packet.layers.key.dst == dst);
-                let path = path.or_else(|| pipeline::route(view.tables, packet.dst()));
+                let path = path.or_else(|| own::route(view.tables, packet.dst()));
                 let path = path.and_then(|path| view.tables.paths.get(path as usize));
                 let verdict = pipeline::decide(view.tables, packet, path);
                 pipeline::conclude(view, local, frame, packet, verdict, now);
@@ -191,7 +192,7 @@ pub(crate) fn depart<Io: PacketIo>(
                 return;
             };
             if way.addr != addr || way.iface != slot {
-                return pipeline::send_own(view, local, frame, &mut packet, &way, now);
+                return own::send_own(view, local, frame, &mut packet, &way, now);
             }
             if frame.prepend(link.len()) && frame.copy_in(0, &link) {
                 local.emit(view, port, Some(slot), frame, &packet, now);
@@ -358,7 +359,7 @@ impl<Io: PacketIo> Local<Io> {
         let spot = Spot { family, hook: Hook::Output, iif: None, oif };
         let (frame, rewritten) = self.meet(view, frame, packet, spot, now)?;
         if rewritten {
-            let Some(found) = pipeline::own_way(view.tables, packet.dst()) else {
+            let Some(found) = own::own_way(view.tables, packet.dst()) else {
                 self.drop(packet.port, DropReason::NoRoute, frame);
                 return None;
             };
