@@ -26,6 +26,16 @@ impl Images {
         self.lengths.push(len.clamp(60, usize::from(u16::MAX)) as u16);
     }
 
+    /// Keeps the packets whose first bytes `keep` likes.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let all = std::mem::take(self);
+        for (head, len) in all.heads.chunks_exact(HEAD).zip(all.lengths) {
+            if keep(head) {
+                self.push(head, len.into());
+            }
+        }
+    }
+
     /// How many packets there are.
     pub fn len(&self) -> usize {
         self.lengths.len()

@@ -2,10 +2,11 @@
 
 use std::{
     process::Command,
+    sync::Barrier,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use benches::{
     images::Images,
     node,
@@ -16,10 +17,11 @@ use benches::{
 use clap::Parser;
 use conntrack::shard::{Config, Shard};
 use dataplane::{
-    control::{self, Arrivals, ToWorker},
+    control::{self, Arrivals, ToWorker, WorkerLink},
+    owners::{Owners, Peers},
     worker::Worker,
 };
-use packet::{ChecksumStatus, Tick};
+use packet::{ChecksumStatus, Layers, Tick, VecFrame, VecPool};
 use quanta::Clock;
 use ruleset::ids::WorkerId;
 use serde_json::json;
@@ -66,6 +68,9 @@ struct Args {
     /// Packets in each run
     #[arg(long, default_value_t = 1 << 20)]
     packets: usize,
+    /// So many workers, on cores from 0 on, each of which receives the packets of its own flows, as a card spreads them
+    #[arg(long, default_value_t = 1)]
+    workers: u16,
     /// The core to run on [default: the last]
     #[arg(long)]
     core: Option<usize>,
@@ -100,8 +105,11 @@ fn main() -> Result<()> {
         zipf: args.zipf,
         seed: args.seed,
     };
+    if args.workers > 1 {
+        return spread_out(&args, &options);
+    }
     let setup = scenario::build(args.scenario, &options)?;
-    let mut bench = Bench::new(setup, &args)?;
+    let mut bench = Bench::new(setup, &args, Peers::alone(WorkerId(0)))?;
     let core =
         args.core.map_or_else(|| std::thread::available_parallelism().map(|n| n.get() - 1), Ok)?;
     let pinned = benches::pin(core);
@@ -159,6 +167,42 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Several workers at once, each a thread on a core of its own with the flows that are its.
+fn spread_out(args: &Args, options: &Options) -> Result<()> {
+    let owners = Owners::new(0x6d5a, args.workers);
+    let barrier = Barrier::new(args.workers.into());
+    let one = |peers: Peers<VecFrame>| -> Result<f64> {
+        let me = peers.me();
+        let mut setup = scenario::build(args.scenario, options)?;
+        let pool = VecPool::new(1);
+        setup.images.retain(|head| {
+            let frame = pool.frame(head);
+            frame.is_some_and(|frame| owners.of(&Layers::of(&frame).key) == me)
+        });
+        let mut bench = Bench::new(setup, args, peers)?;
+        ensure!(benches::pin(me.0.into()), "worker {} has no core of its own", me.0);
+        bench.warm_up(args.packets);
+        barrier.wait();
+        let runs = (0..args.runs.max(1)).map(|_| bench.run(args.packets).ns);
+        let ns = Spread::of(runs).median;
+        bench.check()?;
+        Ok(1e3 / ns)
+    };
+    let each: Vec<f64> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            Peers::mesh(owners).into_iter().map(|peers| scope.spawn(|| one(peers))).collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended.map(|ended| ended.map_err(|_| anyhow!("a worker panicked"))?).collect::<Result<_>>()
+    })?;
+    println!(
+        "{:?}: {} workers at once: {each:.2?} Mpps, together {:.2}",
+        args.scenario,
+        each.len(),
+        each.iter().sum::<f64>()
+    );
+    Ok(())
+}
+
 fn spread(spread: Spread) -> serde_json::Value {
     let round = |n: f64| (n * 100.0).round() / 100.0;
     json!({ "min": round(spread.min), "median": round(spread.median), "max": round(spread.max) })
@@ -187,11 +231,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(mut setup: scenario::Setup, args: &Args) -> Result<Self> {
+    fn new(mut setup: scenario::Setup, args: &Args, peers: Peers<VecFrame>) -> Result<Self> {
         let tables = setup.rib.publish().context("the scenario has no tables")?;
         let checksum =
             if args.rx_checksum { ChecksumStatus::Good } else { ChecksumStatus::Unknown };
-        let (link, handle) = control::link(WorkerId(0), node::PORTS, node::no_twin());
+        let (link, handle) = control::link(peers.me(), node::PORTS, node::no_twin());
+        let link = WorkerLink { peers, ..link };
         let io = RingIo::new(args.frames.max(RING), checksum)?;
         let flows = Shard::new(Config { max: setup.tracked.max(1 << 10), worker: 0 })?;
         let mut worker = Worker::new(io, link, tables, flows, 1000);
