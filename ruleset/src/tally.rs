@@ -2,7 +2,7 @@
 //!
 //! # Life cycle
 //!
-//! A worker notes a connection that it owns in its lane of a [`Tally`]. It forgets those that have ended bit by bit, when it
+//! A worker notes a connection that it owns in its lane of a `Tally`. It forgets those that have ended bit by bit, when it
 //! notes another and when it [sweeps](Tallies::sweep) between bursts. What is told is the number of all lanes, so one that
 //! ended may count until its worker sweeps.
 //!

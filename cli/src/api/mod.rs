@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //!
-//! [`router`] answers from a [`Snapshots`], which the daemon implements over the workers' counters and the devices';
+//! `router` answers from a `Snapshots`, which the daemon implements over the workers' counters and the devices';
 //! [`Socket`] is the Unix socket that it listens on; [`serve`] runs it, and on a loopback address too where asked.
 //!
 //! # Life cycle

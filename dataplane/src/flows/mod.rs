@@ -13,7 +13,7 @@
 //!
 //! # Life cycle
 //!
-//! [`Flows`] belongs to a worker and lives as long. What was remembered of flows is void in the next *era*: when other rules
+//! `Flows` belongs to a worker and lives as long. What was remembered of flows is void in the next *era*: when other rules
 //! run, or the interfaces that rules may name have changed.
 
 mod behind;

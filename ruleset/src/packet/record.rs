@@ -23,7 +23,7 @@ pub const COUNTED: usize = 16;
 pub enum Constancy {
     /// It depends only on the flow: addresses, ports, protocol, direction, interfaces, the state of an established
     /// connection, its status, marks and labels, and the ruleset; and it does no more than change registers, the packet's mark,
-    /// priority and security mark, the connection's marks and labels to what they are from then on, and what [`Cx::count`] counts.
+    /// priority and security mark, the connection's marks and labels to what they are from then on, and what `Cx::count` counts.
     ///
     /// What a flow remembers is forgotten with each change of its status, marks and labels. Packets with IP options or extension
     /// headers, and fragments, are not taken for others of their flow.
