@@ -13,10 +13,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use conntrack::fragments::Limits;
 use conntrack::shard::Shard;
-use packet::{
-    BURST, Burst, DropReason, FlowKey, Frame, FramePool, L3, Layers, PacketIo, PortIndex,
-    Unsendable,
-};
+use packet::{BURST, Burst, DropReason, FlowKey, Frame, PacketIo, PortIndex, Unsendable};
 use ruleset::ids::WorkerId;
 use ruleset::program::Program;
 
@@ -71,9 +68,9 @@ pub struct Local<Io: PacketIo> {
     pub(crate) gathering: Option<Box<Gathering<Io::Frame>>>,
     /// What the packet under way leaves to be remembered.
     pub(crate) recording: Recording,
-    limit: icmp::Limit,
+    pub(crate) limit: icmp::Limit,
     /// Identification of the next ICMP error.
-    ip_id: u16,
+    pub(crate) ip_id: u16,
     /// Frames were queued for the twin thread in this turn.
     punted: bool,
     /// The burst under way came from another worker: it is not handed on.
@@ -410,79 +407,6 @@ impl<Io: PacketIo> Local<Io> {
         }
     }
 
-    /// Ends a packet, counts why, and answers its sender where the reason has an answer.
-    pub(crate) fn refuse(
-        &mut self,
-        view: View<'_>,
-        frame: Io::Frame,
-        packet: &Packet,
-        reason: DropReason,
-        mtu: u32,
-        now: Tick,
-    ) {
-        if let Some(error) = icmp::answer(reason, packet.layers.l3, mtu)
-            && icmp::may_answer(packet, &frame)
-        {
-            self.answer(view, &frame, packet, error, None, now);
-        }
-        self.drop(packet.port, reason, frame);
-    }
-
-    /// Sends an error about a packet, as often as that is allowed, from `source` or the address that Linux would choose.
-    pub(crate) fn answer(
-        &mut self,
-        view: View<'_>,
-        frame: &Io::Frame,
-        packet: &Packet,
-        error: icmp::Error,
-        source: Option<IpAddr>,
-        now: Tick,
-    ) {
-        if !self.limit.take(now) {
-            return self.link.stats.icmp_limited.add(1);
-        }
-        let Some(source) = source.or_else(|| source_of_error(view.tables, packet, packet.src()))
-        else {
-            return;
-        };
-        let id = self.next_id();
-        let Some(bytes) = icmp::build(packet, frame, error, source, icmp::Look::routed(id)) else {
-            return;
-        };
-        if let Some((frame, mut answer)) = self.make(packet.port, &bytes) {
-            self.link.stats.icmp_sent.add(1);
-            // It is about a packet of that flow, and is translated with it.
-            answer.ct = packet.ct.related();
-            own::originate(view, self, frame, &mut answer, now);
-        }
-    }
-
-    /// The identification of the next packet of this node's own.
-    pub(crate) fn next_id(&mut self) -> u16 {
-        self.ip_id = self.ip_id.wrapping_add(1);
-        self.ip_id
-    }
-
-    /// A packet of this node's own with these bytes, from the IP header on; `None` where there is no memory.
-    pub(crate) fn make(&mut self, port: PortIndex, bytes: &[u8]) -> Option<(Io::Frame, Packet)> {
-        let mut frame = self.io.pool().alloc()?;
-        let ethertype: [u8; 2] =
-            if bytes.first().is_some_and(|first| first >> 4 == 4) { [8, 0] } else { [0x86, 0xdd] };
-        // The parser begins with an Ethernet header, so there is one until it has seen it.
-        let parsed = frame.append(&[0; 12]) && frame.append(&ethertype) && frame.append(bytes);
-        let layers = parsed.then(|| Layers::of(&frame)).and_then(|layers| layers.without_front(14));
-        match layers {
-            Some(layers) if frame.trim_front(14) => {
-                let origin = Origin::Own;
-                Some((frame, Packet { layers, origin, hopped: true, ..Packet::empty(port) }))
-            }
-            _ => {
-                self.release(frame);
-                None
-            }
-        }
-    }
-
     /// Keeps a packet until its neighbour is known, and has the kernel asked.
     pub(crate) fn wait(
         &mut self,
@@ -610,18 +534,4 @@ impl<Io: PacketIo> Local<Io> {
     fn stats(&self, port: PortIndex) -> Option<&PortStats> {
         self.link.stats.port(port)
     }
-}
-
-/// Linux's choice: an address of the interface that the error leaves by, else of the one that the packet came by, else any; for
-/// IPv6, of the one that the packet came by first.
-fn source_of_error(tables: &Tables, packet: &Packet, to: IpAddr) -> Option<IpAddr> {
-    let leaves = own::own_way(tables, to).and_then(|way| tables.iface(way.iface));
-    let came = tables.iface(packet.iface);
-    let family = usize::from(packet.layers.l3 == L3::Ipv6);
-    let order = if packet.layers.l3 == L3::Ipv6 { [came, leaves] } else { [leaves, came] };
-    order
-        .into_iter()
-        .flatten()
-        .find_map(|entry| entry.source_for(to))
-        .or_else(|| tables.any_source.get(family).copied().flatten())
 }

@@ -1,3 +1,5 @@
+//! Fragments in any order, doubled, overlapping, tiny, refused, late and too many.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

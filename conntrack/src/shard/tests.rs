@@ -1,3 +1,5 @@
+//! The flow table by itself: life and end of flows, a full table, clashes, floods, beats that wrap.
+
 use super::*;
 use crate::snapshot::Snapshot;
 use std::time::Duration;

@@ -111,7 +111,7 @@ pub(crate) struct Flows {
     era: u32,
     /// Verdicts are remembered.
     caching: bool,
-    /// When the last packet was tracked: what NAT takes for now.
+    /// When the last packet was tracked: NAT judges by it which flows are over.
     now: Tick,
     /// Which flows are behind the address of an interface.
     behind: Masquerades,

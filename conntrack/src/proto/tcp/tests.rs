@@ -1,3 +1,5 @@
+//! The TCP tracker by itself: the short way equals the whole, and what scripts against Linux do not reach.
+
 use packet::Tick;
 use proptest::prelude::*;
 
