@@ -1,1 +1,13 @@
 //! State replication between nodes: versions of state, repaired by re-sending the latest (docs/architecture.md).
+//!
+//! # Overview
+//!
+//! ```text
+//! a worker's dirty flows -> worker::Replica -> ring -> node::Node (lane, member, owner) -> hands::Hands -> datagrams
+//! datagrams -> Node -> ring -> worker::Replica -> the peer's flow table
+//! ```
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod hands;
+pub mod ids;
+pub mod records;
