@@ -64,6 +64,7 @@ pub enum Outbound<'a> {
 
 /// What the node tells a worker, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made on the stack, one at a time")]
 pub enum Inbound<'a> {
     /// Apply this wire record; its version was checked.
     Apply {

@@ -144,6 +144,7 @@ pub enum Role {
 
 /// Every kind of record.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made on the stack, one at a time")]
 pub enum Record<'a> {
     /// All of a flow.
     Full(FlowFull),
