@@ -10,4 +10,9 @@
 
 pub mod hands;
 pub mod ids;
+#[allow(dead_code, reason = "the places that it breaks come one by one")]
+mod mutation;
 pub mod records;
+
+#[allow(unused_imports, reason = "likewise")]
+pub(crate) use mutation::{Mutation, mutated};
