@@ -30,6 +30,8 @@ const LAST_ROUND: u32 = 16;
 const STEPS: u32 = 64;
 /// From so many ports on, those that are this worker's are computed, else looked for.
 const MANY: u32 = 1 << 14;
+/// From so many ports on nodes share them; of fewer, one could be left with none.
+const SHARED: u32 = 256;
 
 /// What binding needs of its worker.
 pub trait Pick {
@@ -38,6 +40,13 @@ pub trait Pick {
 
     /// Whether packets that have this key will come to this worker.
     fn is_mine(&self, reply: &FlowKey) -> bool;
+
+    /// Whether this port, host order, is one that this node may choose: nodes of a cluster share them, so that even two that
+    /// believe they are the owner choose different ones. Not asked where a rule names only a few.
+    fn is_ours(&self, port: u16) -> bool {
+        let _ = port;
+        true
+    }
 
     /// A port, host order, to try instead of `port`, so that the reply is this worker's when this end of the flow has it
     /// ([`packet::toeplitz::Inverse`]). One that already is stays.
@@ -160,6 +169,11 @@ fn with_port(mut reply: FlowKey, manip: Manip, port: u16) -> FlowKey {
     reply
 }
 
+/// Whether a protocol has ports, or what stands for them.
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, ip::ICMP | ip::ICMP6 | ip::GRE | ip::TCP | ip::UDP | ip::UDP_LITE | ip::SCTP)
+}
+
 /// One decision.
 struct Choice<'a> {
     shard: &'a mut Shard,
@@ -182,13 +196,22 @@ impl Choice<'_> {
         !self.shard.is_taken(reply, self.slot)
     }
 
+    /// Whether this node may choose this tuple's port, if it has one.
+    fn is_ours(&self, reply: &FlowKey) -> bool {
+        let few = |(min, max): (u16, u16)| u32::from(max.abs_diff(min)) < SHARED;
+        !has_ports(reply.protocol)
+            || self.range.ports.is_some_and(few)
+            || self.pick.is_ours(port(reply, self.manip))
+    }
+
+    /// Whether this node and this worker may choose the tuple.
+    fn may_choose(&self, reply: &FlowKey) -> bool {
+        self.is_ours(reply) && self.pick.is_mine(reply)
+    }
+
     /// Whether a port has to be kept or may be, of a protocol that has some.
     fn port_in_range(&self, reply: &FlowKey) -> bool {
-        let has_ports = matches!(
-            reply.protocol,
-            ip::ICMP | ip::ICMP6 | ip::GRE | ip::TCP | ip::UDP | ip::UDP_LITE | ip::SCTP
-        );
-        !has_ports
+        !has_ports(reply.protocol)
             || self
                 .range
                 .ports
@@ -209,12 +232,12 @@ impl Choice<'_> {
         let stays = self.range.is_null() || self.manip == Manip::Destination;
         if self.manip == Manip::Source && !random {
             if self.range.has_address(&old.dst) && self.port_in_range(&old) {
-                if self.is_free(&old) && (stays || self.pick.is_mine(&old)) {
+                if self.is_free(&old) && (stays || self.may_choose(&old)) {
                     return (old, true);
                 }
             } else if let Some(known) = self.known(&old)
                 && self.is_free(&known)
-                && self.pick.is_mine(&known)
+                && self.may_choose(&known)
             {
                 return (known, true);
             }
@@ -232,7 +255,7 @@ impl Choice<'_> {
             };
             if kept {
                 let free = self.is_free(&reply);
-                if fixed || (free && (stays || self.pick.is_mine(&reply))) {
+                if fixed || (free && (stays || self.may_choose(&reply))) {
                     return (reply, free);
                 }
             }
@@ -309,6 +332,9 @@ impl Choice<'_> {
                     if u32::from(near.wrapping_sub(first)) < size {
                         candidate = with_port(*reply, self.manip, near);
                     }
+                }
+                if !self.is_ours(&candidate) {
+                    continue;
                 }
                 if mine && !self.pick.is_mine(&candidate) {
                     nothing.aliens = true;

@@ -22,13 +22,15 @@ struct Worker {
     workers: u32,
     toeplitz: SymmetricToeplitz,
     inverse: Inverse,
+    /// Which of two nodes' blocks of 16 ports may be chosen; `None`: all.
+    half: Option<u16>,
 }
 
 impl Worker {
     fn new(workers: u32) -> Self {
         let toeplitz = SymmetricToeplitz::new(0x6d5a);
         let inverse = toeplitz.inverse().unwrap();
-        Self { next: 0, sources: Sources::new(), workers, toeplitz, inverse }
+        Self { next: 0, sources: Sources::new(), workers, toeplitz, inverse, half: None }
     }
 }
 
@@ -40,6 +42,10 @@ impl Pick for Worker {
 
     fn is_mine(&self, reply: &FlowKey) -> bool {
         (self.toeplitz.hash(reply, Input::Ports) % 128).is_multiple_of(self.workers)
+    }
+
+    fn is_ours(&self, port: u16) -> bool {
+        self.half.is_none_or(|half| port / 16 % 2 == half)
     }
 
     fn nearest(&self, reply: &FlowKey, _: Manip, port: u16) -> u16 {
@@ -390,6 +396,36 @@ fn a_connection_that_is_over_gives_its_port() {
     assert!(!run(State::TimeWait, 100, 99, 0));
     assert!(run(State::TimeWait, u32::MAX, 5, 0), "it goes round");
     assert!(!run(State::TimeWait, 100, 101, Status::FIXED_TIMEOUT));
+}
+
+/// Two nodes that both believe to be the owner translate the same flows: no two get the same tuple.
+#[test]
+fn nodes_choose_of_their_share() {
+    for workers in [1, 2] {
+        let mut left = HashSet::new();
+        for half in [0, 1] {
+            let mut shard = shard();
+            let mut worker = Worker { half: Some(half), ..Worker::new(workers) };
+            let rules = rule("snat 203.0.113.1");
+            for port in (1..60_000).step_by(37) {
+                let came = key(&format!("tcp 10.0.0.1:{port} > 192.0.2.1:80"));
+                let (now, _) = flow(&mut shard, &mut worker, came, &rules).unwrap();
+                let chosen = u16::from_be_bytes(now.sport);
+                assert_eq!(chosen / 16 % 2, half, "{port} became {chosen}");
+                assert_eq!((chosen < 512, chosen < 1024), (port < 512, port < 1024));
+                assert!(left.insert(now), "{now:?} twice");
+            }
+        }
+    }
+    // What a rule names is had by either, and what it does not translate stays.
+    for half in [0, 1] {
+        let mut worker = Worker { half: Some(half), ..Worker::new(1) };
+        for (text, port) in [("snat 203.0.113.1 :7", 7), ("dnat", 1000)] {
+            let came = key("tcp 10.0.0.1:1000 > 192.0.2.1:80");
+            let (now, _) = flow(&mut shard(), &mut worker, came, &rule(text)).unwrap();
+            assert_eq!(u16::from_be_bytes(now.sport), port);
+        }
+    }
 }
 
 /// What two or more workers have: the first one's flows.
