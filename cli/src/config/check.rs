@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Diagnostic>) {
     eal_args(config, findings);
     super::conntrack::check(config, findings);
     super::rules::check(config, findings);
+    super::ha::check(config, findings);
     for port in &config.ports {
         if *port.mtu.get_ref() < 1280 && matches!(port.mode, Mode::Routed) {
             findings.push(Diagnostic::warning(

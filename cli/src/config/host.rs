@@ -9,8 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use netlink_packet_core::NetlinkDeserializable;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+
+use crate::mirror::socket::{Requests, encode_dump};
+
 use super::device::DeviceKind;
 use super::diagnostic::{Diagnostic, Span};
+use super::ha::Keys;
 use super::model::{Config, Hugepages};
 
 /// Hugepages of one size.
@@ -33,6 +40,8 @@ pub struct Host {
     pub pages: Vec<PageSize>,
     /// Network interfaces of this network namespace.
     pub interfaces: BTreeSet<String>,
+    /// Their MTUs, of those that are known.
+    pub mtus: BTreeMap<String, u32>,
     /// PCI devices by full address, each with the kernel driver that holds it.
     pub pci: BTreeMap<String, Option<String>>,
 }
@@ -46,6 +55,8 @@ pub struct Resolved {
     pub hugepages: bool,
     /// The number of the netlink socket's group.
     pub group: Option<u32>,
+    /// The keys that nodes know each other by.
+    pub keys: Keys,
 }
 
 fn names_in(folder: impl AsRef<Path>) -> Vec<String> {
@@ -61,6 +72,29 @@ fn number_in(file: impl AsRef<Path>) -> Option<u64> {
 fn interfaces() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+}
+
+/// The MTUs of this network namespace's interfaces. (/sys has them too, with the same doubt.)
+fn mtus() -> BTreeMap<String, u32> {
+    let mut found = BTreeMap::new();
+    let request = encode_dump(RouteNetlinkMessage::GetLink(LinkMessage::default()));
+    let dumped = Requests::open().and_then(|mut socket| {
+        socket.dump(request, "interfaces", |header, payload| {
+            let message = RouteNetlinkMessage::deserialize(header, payload);
+            let Ok(RouteNetlinkMessage::NewLink(link)) = message else { return };
+            let name = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            });
+            let mtu = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Mtu(mtu) => Some(*mtu),
+                _ => None,
+            });
+            found.extend(name.zip(mtu));
+        })
+    });
+    // Unknown ones are not held against anything.
+    if dumped.is_ok() { found } else { BTreeMap::new() }
 }
 
 /// A list of cores as the kernel writes it: `0-3,8`.
@@ -105,7 +139,7 @@ impl Host {
                 (address, driver)
             })
             .collect();
-        Self { online, allowed, pages, interfaces: interfaces(), pci }
+        Self { online, allowed, pages, interfaces: interfaces(), mtus: mtus(), pci }
     }
 
     /// Free memory in hugepages, in MiB.
@@ -127,6 +161,7 @@ pub fn check(config: &Config, host: &Host, findings: &mut Vec<Diagnostic>) -> Re
         cores: cores(config, host, findings),
         hugepages: hugepages(config, host, findings),
         group: super::rules::resolve(config, findings),
+        keys: super::ha::resolve(config, host, findings),
     }
 }
 
@@ -258,5 +293,10 @@ mod tests {
         assert!(!host.online.is_empty());
         assert!(host.allowed.is_subset(&host.online) && !host.allowed.is_empty());
         assert!(host.interfaces.contains("lo"));
+        assert_eq!(
+            host.mtus.keys().collect::<Vec<_>>(),
+            host.interfaces.iter().collect::<Vec<_>>()
+        );
+        assert!(host.mtus.get("lo").unwrap() >= &1500);
     }
 }

@@ -14,6 +14,7 @@
 pub mod conntrack;
 pub mod device;
 pub mod diagnostic;
+pub mod ha;
 pub mod host;
 pub mod model;
 pub mod rules;
@@ -26,6 +27,7 @@ use std::path::Path;
 pub use conntrack::{Conntrack, Tracking};
 pub use device::{Device, DeviceKind};
 pub use diagnostic::{Diagnostic, Report, Severity, Source, Span};
+pub use ha::Ha;
 pub use host::{Host, Resolved};
 pub use model::{Api, Config, Dataplane, Hugepages, Idle, Log, LogFormat, Mode, Port};
 pub use rules::{Nfnetlink, Rules};

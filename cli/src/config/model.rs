@@ -14,6 +14,7 @@ use toml::de::DeTable;
 use super::conntrack::{Conntrack, read_conntrack};
 use super::device::Device;
 use super::diagnostic::{Diagnostic, Span};
+use super::ha::{Ha, read_ha};
 use super::reader::{Findings, Reader};
 use super::rules::{Nfnetlink, Rules, read_nfnetlink, read_rules};
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub nfnetlink: Nfnetlink,
     /// `[rules]`.
     pub rules: Rules,
+    /// `[ha]`; `None`: this node is alone.
+    pub ha: Option<Ha>,
     /// `[api]`.
     pub api: Api,
     /// `[log]`.
@@ -148,7 +151,7 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
             findings.borrow_mut().push(Diagnostic::error(
                 span,
                 format!("this is not TOML: {}", error.message()),
-                "docs/config.md shows the form; the sections are [dataplane], [[port]], [conntrack], [nfnetlink], [rules], [api], [log]",
+                "docs/config.md shows the form; the sections are [dataplane], [[port]], [conntrack], [nfnetlink], [rules], [ha], [api], [log]",
             ));
         }
         return None;
@@ -175,10 +178,11 @@ pub(super) fn read(text: &str, findings: &Findings) -> Option<Config> {
         root.table("nfnetlink", "[nfnetlink]").unwrap_or_else(|| nowhere("[nfnetlink]")),
     );
     let rules = read_rules(root.table("rules", "[rules]").unwrap_or_else(|| nowhere("[rules]")));
+    let ha = root.table("ha", "[ha]").and_then(read_ha);
     let api = read_api(root.table("api", "[api]").unwrap_or_else(|| nowhere("[api]")));
     let log = read_log(root.table("log", "[log]").unwrap_or_else(|| nowhere("[log]")));
     root.finish();
-    Some(Config { dataplane, ports, conntrack, nfnetlink, rules, api, log })
+    Some(Config { dataplane, ports, conntrack, nfnetlink, rules, ha, api, log })
 }
 
 fn or<T>(value: Option<Spanned<T>>, default: T) -> Spanned<T> {

@@ -79,6 +79,47 @@ impl<'a, 'i> Reader<'a, 'i> {
         self.check_integer(key, value, range)
     }
 
+    /// An integer that must be there.
+    pub(super) fn required_integer(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        example: &str,
+    ) -> Option<Spanned<u32>> {
+        self.demand(key, example).then(|| self.integer(key, range)).flatten()
+    }
+
+    /// Whether `key` is there; reported if not.
+    fn demand(&mut self, key: &'static str, example: &str) -> bool {
+        let there = self.has(key);
+        if !there {
+            self.asked.push(key);
+            self.report(Diagnostic::error(
+                self.span(),
+                format!("{} has no `{key}`", self.name),
+                format!("add a line such as: {key} = {example}"),
+            ));
+        }
+        there
+    }
+
+    /// Whether there is anything under `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// True or false.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<Spanned<bool>> {
+        let value = self.raw(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(word) => Some(Spanned::new(value.span(), *word)),
+            _ => {
+                self.wrong_type(key, value, "true or false");
+                None
+            }
+        }
+    }
+
     fn check_integer(
         &self,
         key: &str,
@@ -124,16 +165,7 @@ impl<'a, 'i> Reader<'a, 'i> {
         key: &'static str,
         example: &str,
     ) -> Option<Spanned<String>> {
-        if !self.table.contains_key(key) {
-            self.asked.push(key);
-            self.report(Diagnostic::error(
-                self.span(),
-                format!("{} has no `{key}`", self.name),
-                format!("add a line such as: {key} = {example}"),
-            ));
-            return None;
-        }
-        self.string(key)
+        self.demand(key, example).then(|| self.string(key)).flatten()
     }
 
     /// One word of a list.

@@ -13,6 +13,7 @@ use conntrack::settings;
 
 use crate::api::flows::Sysctl;
 use crate::config::conntrack::MAX;
+use crate::config::ha::{Defer, Ha, Link, Target};
 use crate::config::host::PageSize;
 use crate::config::{self, Config, Host, Idle, Loaded, LogFormat, Mode, Rules, Severity};
 
@@ -125,7 +126,7 @@ fn flatten(config: &Config) -> Flat {
     let mut put = |key: String, value: String| {
         flat.insert(key, value);
     };
-    let Config { dataplane, ports, conntrack, nfnetlink, rules, api, log } = config;
+    let Config { dataplane, ports, conntrack, nfnetlink, rules, ha, api, log } = config;
     let config::Dataplane { cores, idle, hugepages, memory, mbufs, eal_args, rss_key, icmp_rate } =
         dataplane;
     let cores: Option<Vec<u32>> =
@@ -179,6 +180,9 @@ fn flatten(config: &Config) -> Flat {
     };
     put("rules.ruleset".into(), path(ruleset));
     put("rules.state".into(), path(state));
+    if let Some(ha) = ha {
+        flatten_ha(ha, &mut put);
+    }
     let config::Api { socket, listen } = api;
     put("api.socket".into(), socket.display().to_string());
     put("api.listen".into(), listen.map_or("none".into(), |address| address.to_string()));
@@ -190,6 +194,56 @@ fn flatten(config: &Config) -> Flat {
     put("log.level".into(), (*level).into());
     put("log.format".into(), format.into());
     flat
+}
+
+/// `[ha]` likewise.
+fn flatten_ha(ha: &Ha, put: &mut impl FnMut(String, String)) {
+    let Ha {
+        node,
+        nodes,
+        cluster,
+        group,
+        mode,
+        key,
+        state,
+        takeover,
+        silence_ms,
+        lease_ms,
+        flush_us,
+        bandwidth_mbit,
+        promote_unsynchronised_s,
+        defer,
+        links,
+        span: _,
+    } = ha;
+    put("ha.node".into(), node.to_string());
+    put("ha.nodes".into(), nodes.get_ref().to_string());
+    put("ha.cluster".into(), cluster.to_string());
+    put("ha.group".into(), group.to_string());
+    put("ha.mode".into(), format!("{mode:?}").to_lowercase());
+    let key = key.as_ref().map(|path| path.get_ref().display().to_string());
+    put("ha.key".into(), key.unwrap_or_else(|| "none".into()));
+    put("ha.state".into(), state.get_ref().display().to_string());
+    put("ha.takeover".into(), format!("{:?}", takeover.get_ref()).to_lowercase());
+    put("ha.silence_ms".into(), silence_ms.get_ref().to_string());
+    put("ha.lease_ms".into(), lease_ms.get_ref().to_string());
+    put("ha.flush_us".into(), flush_us.to_string());
+    put("ha.bandwidth_mbit".into(), bandwidth_mbit.to_string());
+    put("ha.promote_unsynchronised_s".into(), promote_unsynchronised_s.to_string());
+    if let Some(Defer { label, acks, strict }) = defer {
+        put("ha.defer.label".into(), label.to_string());
+        put("ha.defer.acks".into(), acks.get_ref().to_string());
+        put("ha.defer.strict".into(), strict.to_string());
+    }
+    for (n, Link { interface, target, port, span: _ }) in links.iter().enumerate() {
+        let target = match target {
+            Target::Group(group) => group.get_ref().to_string(),
+            Target::Peers(peers) => {
+                peers.iter().map(|peer| peer.get_ref().to_string()).collect::<Vec<_>>().join(" ")
+            }
+        };
+        put(format!("ha.link.{n}"), format!("{} {target} port {port}", interface.get_ref()));
+    }
 }
 
 #[cfg(test)]
