@@ -13,6 +13,7 @@ pub mod ids;
 #[allow(dead_code, reason = "the places that it breaks come one by one")]
 mod mutation;
 pub mod records;
+pub mod wire;
 
 #[allow(unused_imports, reason = "likewise")]
 pub(crate) use mutation::{Mutation, mutated};
