@@ -26,6 +26,7 @@ mod exact;
 mod fields;
 mod key;
 mod ranges;
+mod shared;
 mod sorted;
 mod spec;
 mod store;

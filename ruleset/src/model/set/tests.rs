@@ -27,6 +27,11 @@ fn set(layout: Layout, flags: u32, key_len: u8, fields: &[u8], size: u32) -> Set
     set
 }
 
+/// A set that packets put elements into.
+pub(super) fn growing(key_len: u8, size: u32) -> Set {
+    set(Layout::Growing, SetFlags::EVAL | SetFlags::TIMEOUT, key_len, &[], size)
+}
+
 fn element(key: &[u8], end: Option<&[u8]>, closes: bool, rest: Rest) -> Element {
     Element { key: Some(Key::new(key)), end: end.map(Key::new), closes, rest }
 }
