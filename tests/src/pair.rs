@@ -1,0 +1,488 @@
+//! The failover laboratory: two nodes or more between a client and a server, keepalived on their twins, a network between them.
+//!
+//! ```text
+//!           switch "lan"                                switch "wan"
+//! client ────┬───────── lan 192.0.2.11   | node 1 | wan ──────────────────┬──── server
+//! 192.0.2.2  ├───────── lan 192.0.2.12   | node 2 | wan ──────────────────┤     198.51.100.2
+//!            └─────────  …               |   …    |                       │
+//!            who is master has 192.0.2.1 and 198.51.100.1                 │
+//!                                  sync0, sync1 ── switch "sync" ── to all nodes
+//! ```
+//!
+//! Everything stands in a namespace of its own, the switches (bridges) too. On the server's side the nodes have no address but
+//! the shared one, so `masquerade` has no other to take. Each node has the rules from its configuration file; twins get their
+//! addresses by `ip` after each start of a daemon, as a network configuration would do it.
+
+mod keepalived;
+mod talk;
+
+pub use keepalived::Keepalived;
+pub use talk::{Flood, Talk};
+
+use crate::{
+    Daemon, Ends, Lab, LabError, Netns, Output, PortKind, Result, Settings, Wire,
+    addresses::{CLIENT, LAN, LAN6, SERVER, WAN, WAN6},
+    process, traffic, wait_until,
+};
+use rustix::process::Signal;
+use std::{fs, time::Duration};
+
+/// What the nodes of a pair do, as people write it: connections begin inside and are hidden behind the shared address; one port
+/// of it leads to the client's port 7000.
+pub const RULESET: &str = "
+flush ruleset
+table inet filter {
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iifname lan accept
+    ct status dnat accept
+  }
+}
+table ip nat {
+  chain prerouting {
+    type nat hook prerouting priority dstnat;
+    iifname wan tcp dport 8080 dnat to 192.0.2.2:7000
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat;
+    oifname wan masquerade
+  }
+}
+";
+
+/// How long a change of roles may take on a busy machine before it counts as not coming.
+const ROLES: Duration = Duration::from_secs(30);
+
+/// What a test asks of the laboratory.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// How many nodes.
+    pub nodes: u8,
+    /// How many networks between the nodes.
+    pub links: u8,
+    /// Whether the daemons replicate (`[ha]`). Without, only addresses move.
+    pub ha: bool,
+    /// Lines for the end of the `[ha]` section.
+    pub ha_lines: String,
+    /// Whether keepalived runs.
+    pub keepalived: bool,
+    /// Seconds between its adverts. A third of a takeover's time; and on a machine that is busy with other things, adverts that
+    /// come too late look like a dead node.
+    pub advert: &'static str,
+    /// The daemons' other settings.
+    pub settings: Settings,
+    /// The rules that each node starts with.
+    pub ruleset: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            nodes: 2,
+            links: 1,
+            ha: true,
+            ha_lines: String::new(),
+            keepalived: true,
+            advert: "0.1",
+            settings: Settings::default(),
+            ruleset: RULESET.into(),
+        }
+    }
+}
+
+/// One of the nodes.
+#[derive(Debug)]
+pub struct Node {
+    /// Its number, from 1.
+    pub number: u8,
+    /// Where its daemon, twins and keepalived are.
+    pub netns: Netns,
+    /// Its daemon.
+    pub daemon: Daemon,
+    /// Its keepalived, where the laboratory has one.
+    pub keepalived: Option<Keepalived>,
+}
+
+impl Node {
+    /// Gives the twins what is this node's own: addresses, and the ways to the networks on both sides, which a master has anyway.
+    fn address(&self) -> Result<()> {
+        let own = 10 + self.number;
+        self.netns.script(&format!(
+            "ip link set lan up
+             ip link set wan up
+             ip address replace 192.0.2.{own}/24 dev lan
+             ip address replace 2001:db8:1::{own}/64 dev lan nodad
+             ip route replace 198.51.100.0/24 dev wan metric 10
+             ip -6 route replace 2001:db8:2::/64 dev wan metric 10
+             ip route replace {clients} via {CLIENT}
+             ip route replace {servers} via {SERVER} dev wan onlink",
+            clients = traffic::flows::CLIENTS,
+            servers = traffic::flows::SERVERS,
+        ))
+    }
+
+    /// Whether it has the shared addresses.
+    pub fn has_addresses(&self) -> Result<bool> {
+        let (output, _) = self.netns.try_sh("ip -o address show")?;
+        Ok([LAN, WAN].iter().all(|address| output.has(&format!(" {address}/"))))
+    }
+
+    /// What `twinwall ha status --json` says.
+    pub fn ha(&self) -> Result<serde_json::Value> {
+        self.daemon.cli(&["ha", "status", "--json"])?.json()
+    }
+
+    /// A field of that, by JSON pointer.
+    pub fn ha_field(&self, pointer: &str) -> Result<serde_json::Value> {
+        let all = self.ha()?;
+        all.pointer(pointer).cloned().ok_or_else(|| LabError::Shape {
+            what: format!("{pointer} of `twinwall ha status --json`"),
+            text: all.to_string(),
+        })
+    }
+
+    /// Its role.
+    pub fn role(&self) -> Result<String> {
+        Ok(self.ha_field("/role")?.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// How many flows the daemon has, its own and imported ones, as the kernel's own interface tells.
+    pub fn flows(&self) -> Result<u64> {
+        let count = self.daemon.tool(&["conntrack", "-C"])?.0;
+        count
+            .trim()
+            .parse()
+            .map_err(|_| LabError::Shape { what: "conntrack -C".into(), text: count.clone() })
+    }
+
+    /// Cuts the node off: its daemon and its keepalived are killed with SIGKILL, in this order, within microseconds. Returns the
+    /// time ([`traffic::now`]) before the first of these.
+    pub fn cut(&mut self) -> u64 {
+        let pids = self.keepalived.as_ref().map(Keepalived::pids).unwrap_or_default();
+        let daemon = self.daemon.process().pid();
+        let time = traffic::now();
+        process::send(daemon, Signal::KILL);
+        for pid in pids {
+            process::send(pid, Signal::KILL);
+        }
+        self.daemon.kill();
+        if let Some(keepalived) = &mut self.keepalived {
+            keepalived.kill();
+        }
+        time
+    }
+
+    /// Starts what [`Node::cut`] killed.
+    pub fn restart(&mut self) -> Result<()> {
+        self.daemon.restart()?;
+        wait_until("the twins", ROLES, || {
+            let (links, _) = self.netns.try_sh("ip -o link show")?;
+            Ok(links.has(" lan: ") && links.has(" wan: "))
+        })?;
+        self.address()?;
+        match &mut self.keepalived {
+            Some(keepalived) => {
+                keepalived.restart()?;
+                keepalived.wait_ready()
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The laboratory; dropping it stops keepalived and the daemons first and deletes the namespaces last.
+#[derive(Debug)]
+pub struct Pair {
+    /// The nodes, node 1 first.
+    pub nodes: Vec<Node>,
+    /// The client, 192.0.2.2; its device is `eth0`.
+    pub client: Netns,
+    /// The server, 198.51.100.2; its device is `eth0`. It has no way to the client but by the shared address.
+    pub server: Netns,
+    /// The switch of the networks between the nodes.
+    pub sync: Netns,
+    /// The lab of all this.
+    pub lab: Lab,
+}
+
+impl Pair {
+    /// Builds it, and waits until node 1 is master and the client reaches the server.
+    pub fn new(setup: &Setup) -> Result<Self> {
+        let mut lab = Lab::new()?;
+        let (client, server) = (lab.netns("client")?, lab.netns("server")?);
+        let (lan, wan) = (switch(&mut lab, "lan")?, switch(&mut lab, "wan")?);
+        let sync = lab.netns("sync")?;
+        for link in 0..setup.links {
+            sync.script(&bridge(&format!("br{link}")))?;
+        }
+        for (host, switch) in [(&client, &lan), (&server, &wan)] {
+            lab.veth((host, "eth0"), (switch, "host"))?;
+            switch.sh("ip link set host master br0")?;
+        }
+        Self::address_hosts(&client, &server)?;
+        let mut nodes = Vec::new();
+        for number in 1..=setup.nodes {
+            nodes.push(Self::node(&mut lab, setup, number, [&lan, &wan, &sync])?);
+        }
+        let mut pair = Self { nodes, client, server, sync, lab };
+        if setup.keepalived {
+            // Node 1 first, so that it is master.
+            for node in &mut pair.nodes {
+                let mut keepalived =
+                    Keepalived::start(&node.netns, node.number, setup.advert, &node.daemon)?;
+                keepalived.wait_ready()?;
+                node.keepalived = Some(keepalived);
+                if node.number == 1 {
+                    wait_until("node 1 to be master", ROLES, || node.has_addresses())
+                        .map_err(|error| pair_error(error, node))?;
+                }
+            }
+        } else if let Some(first) = pair.nodes.first() {
+            pair.give_addresses(first)?;
+            if setup.ha {
+                first.daemon.cli(&["ha", "promote", "--force"])?;
+            }
+        }
+        pair.wait_for_path()?;
+        if setup.ha {
+            pair.wait_synchronised()?;
+        }
+        Ok(pair)
+    }
+
+    fn address_hosts(client: &Netns, server: &Netns) -> Result<()> {
+        let (clients, servers) = (traffic::flows::CLIENTS, traffic::flows::SERVERS);
+        client.script(&format!(
+            "ip address add {CLIENT}/24 dev eth0
+             ip address add 2001:db8:1::2/64 dev eth0 nodad
+             ip route add default via {LAN}
+             ip -6 route add default via {LAN6}
+             ip route add local {clients} dev lo"
+        ))?;
+        server.script(&format!(
+            "ip address add {SERVER}/24 dev eth0
+             ip address add 2001:db8:2::2/64 dev eth0 nodad
+             ip -6 route add default via {WAN6}
+             ip route add local {servers} dev lo"
+        ))
+    }
+
+    fn node(lab: &mut Lab, setup: &Setup, number: u8, switches: [&Netns; 3]) -> Result<Node> {
+        let [lan, wan, sync] = switches;
+        let netns = lab.netns(&format!("node{number}"))?;
+        let mut wires = Vec::new();
+        for (name, switch) in [("lan", lan), ("wan", wan)] {
+            let dev = format!("node{number}");
+            let ends = Ends { router: &netns, host: switch, dev: &dev };
+            wires.push(Wire::veth(lab, name, PortKind::AfPacket, ends)?);
+            switch.sh(&format!("ip link set {dev} master br0"))?;
+        }
+        for link in 0..setup.links {
+            let (here, there) = (format!("sync{link}"), format!("node{number}-{link}"));
+            lab.veth((&netns, &here), (sync, &there))?;
+            sync.sh(&format!("ip link set {there} master br{link}"))?;
+            netns.sh(&format!("ip address add 10.255.{link}.{number}/24 dev {here}"))?;
+        }
+        let rules = lab.scratch().join(format!("node{number}.nft"));
+        write(&rules, &setup.ruleset)?;
+        let mut settings = setup.settings.clone();
+        // A connection that was not replicated must not be picked up from its middle: nobody would notice.
+        settings.more.push_str("[conntrack.sysctl]\nnf_conntrack_tcp_loose = 0\n");
+        settings.more.push_str(&format!("[rules]\nruleset = \"{}\"\n", rules.display()));
+        if setup.ha {
+            settings.more.push_str(&Self::ha_section(lab, setup, number)?);
+        }
+        let daemon = Daemon::start(lab, &netns, &settings, &wires.iter().collect::<Vec<_>>())?;
+        let node = Node { number, netns, daemon, keepalived: None };
+        node.address()?;
+        Ok(node)
+    }
+
+    /// The `[ha]` section of a node; all nodes have one key.
+    fn ha_section(lab: &Lab, setup: &Setup, number: u8) -> Result<String> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let at = |name: &str| lab.scratch().join(name);
+        let key = at("ha.key");
+        if !key.exists() {
+            write(&key, &format!("1 {}\n", "5a".repeat(32)))?;
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600))
+                .map_err(|source| LabError::File { path: key.clone(), source })?;
+        }
+        let (nodes, lines) = (setup.nodes, &setup.ha_lines);
+        let state = at(&format!("node{number}.ha"));
+        let mut text = format!(
+            "[ha]\nnode = {number}\nnodes = {nodes}\nkey = \"{}\"\nstate = \"{}\"\n{lines}\n",
+            key.display(),
+            state.display()
+        );
+        for link in 0..setup.links {
+            text.push_str(&format!(
+                "[[ha.link]]\ninterface = \"sync{link}\"\ngroup = \"239.255.77.{}\"\n",
+                link + 1
+            ));
+        }
+        Ok(text)
+    }
+
+    /// Gives a node the shared addresses by hand and announces them, where no keepalived does.
+    pub fn give_addresses(&self, node: &Node) -> Result<()> {
+        for other in self.nodes.iter().filter(|other| other.number != node.number) {
+            let _ = other.netns.try_sh(&format!("ip address del {LAN}/24 dev lan"))?;
+            let _ = other.netns.try_sh(&format!("ip address del {WAN}/24 dev wan"))?;
+        }
+        node.netns.script(&format!(
+            "ip address replace {LAN}/24 dev lan
+             ip address replace {WAN}/24 dev wan
+             arping -q -c 1 -U -I lan {LAN}
+             arping -q -c 1 -U -I wan {WAN}"
+        ))
+    }
+
+    /// Waits until the server answers the client.
+    pub fn wait_for_path(&self) -> Result<()> {
+        wait_until("the server to answer the client", ROLES, || {
+            self.client.sh(&format!("ping -n -c 1 -W 1 {SERVER}")).map(|_| true)
+        })
+        .map_err(|error| LabError::Shape {
+            what: error.to_string(),
+            text: self.nodes.iter().map(explain).collect(),
+        })
+    }
+
+    /// Waits until every node says that it is synchronised.
+    pub fn wait_synchronised(&self) -> Result<()> {
+        wait_until("the nodes to be synchronised", ROLES, || {
+            for node in &self.nodes {
+                let peers = node.ha_field("/peers")?;
+                let count = peers.as_array().map_or(0, Vec::len);
+                if node.ha_field("/synchronised")? != true || count + 1 < self.nodes.len() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .map_err(|error| LabError::Shape {
+            what: error.to_string(),
+            text: self.nodes.iter().map(explain).collect(),
+        })
+    }
+
+    /// The index of the only node with the shared addresses; an error where none or several have them.
+    pub fn master(&self) -> Result<usize> {
+        let mut masters = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            if node.has_addresses()? {
+                masters.push(index);
+            }
+        }
+        match masters[..] {
+            [one] => Ok(one),
+            _ => Err(LabError::Shape {
+                what: format!("the masters {masters:?}"),
+                text: self.nodes.iter().map(explain).collect(),
+            }),
+        }
+    }
+
+    /// Waits until a node, by its index, is the only one with the shared addresses.
+    pub fn wait_for_master(&self, index: usize) -> Result<()> {
+        wait_until(&format!("node {} to be the only master", index + 1), ROLES, || {
+            Ok(self.master()? == index)
+        })
+    }
+
+    /// Drops so many of a hundred packets on every link between the nodes, at random; 0 drops none.
+    pub fn lose(&self, percent: u32) -> Result<()> {
+        let _ = self.sync.try_sh("nft delete table netdev loss")?;
+        if percent == 0 {
+            return Ok(());
+        }
+        let devices: Vec<String> = self
+            .sync
+            .sh("ls /sys/class/net")?
+            .0
+            .split_whitespace()
+            .filter(|name| name.starts_with("node"))
+            .map(str::to_owned)
+            .collect();
+        let file = self.lab.scratch().join("loss.nft");
+        let chains: String = devices
+            .iter()
+            .enumerate()
+            .map(|(n, dev)| {
+                format!(
+                    "chain c{n} {{ type filter hook ingress device \"{dev}\" priority 0; numgen random mod 100 < {percent} counter drop; }}\n"
+                )
+            })
+            .collect();
+        write(&file, &format!("table netdev loss {{\n{chains}}}\n"))?;
+        self.sync.run(&["nft", "-f", &file.display().to_string()]).map(drop)
+    }
+
+    /// Takes a node's end of a link between the nodes down, or up again.
+    pub fn set_link(&self, index: usize, link: u8, up: bool) -> Result<()> {
+        let state = if up { "up" } else { "down" };
+        self.sync.sh(&format!("ip link set node{}-{link} {state}", index + 1)).map(drop)
+    }
+
+    /// What is known of every node, for the message of a failed test.
+    pub fn explain(&self) -> String {
+        let mut text: String = self.nodes.iter().map(explain).collect();
+        for host in [&self.client, &self.server] {
+            let seen = host.sh("ip neigh show").map_or_else(|error| error.to_string(), |out| out.0);
+            text.push_str(&format!("--- neighbours of the {}\n{seen}", host.role()));
+        }
+        for node in &self.nodes {
+            let links = node
+                .netns
+                .sh("ip -o link show")
+                .map_or_else(|error| error.to_string(), |out| out.0);
+            text.push_str(&format!("--- links of node {}\n{links}", node.number));
+        }
+        text
+    }
+}
+
+/// A namespace with a bridge.
+fn switch(lab: &mut Lab, name: &str) -> Result<Netns> {
+    let netns = lab.netns(name)?;
+    netns.script(&bridge("br0"))?;
+    Ok(netns)
+}
+
+/// The commands that make a bridge that forwards at once and says nothing by itself.
+fn bridge(name: &str) -> String {
+    format!(
+        "ip link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+         ip link set {name} addrgenmode none
+         ip link set {name} up"
+    )
+}
+
+fn write(path: &std::path::Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|source| LabError::File { path: path.to_owned(), source })
+}
+
+fn pair_error(error: LabError, node: &Node) -> LabError {
+    LabError::Shape { what: error.to_string(), text: explain(node) }
+}
+
+/// What a node, its kernel and its keepalived know at this moment.
+fn explain(node: &Node) -> String {
+    let mut text = format!("--- node {}\n", node.number);
+    let mut add = |output: Result<Output>| match output {
+        Ok(output) => text.push_str(&output.0),
+        Err(error) => text.push_str(&error.to_string()),
+    };
+    add(node.daemon.cli(&["drops"]));
+    add(node.daemon.cli(&["ha", "status"]));
+    add(node.netns.sh("ip -br address show"));
+    add(node.netns.sh("ip neigh show"));
+    text.push_str(&process::tail(&node.daemon.log(), 2000));
+    if let Some(keepalived) = &node.keepalived {
+        text.push_str("--- its keepalived\n");
+        text.push_str(&process::tail(&keepalived.log(), 2000));
+    }
+    text
+}

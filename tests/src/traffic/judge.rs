@@ -1,0 +1,119 @@
+//! Which flows a cut cost: what their beginner and their far end wrote, compared.
+
+use super::flows::{ANSWERED, ESTABLISHED};
+use std::{fs, io, path::Path};
+
+/// Age in milliseconds up to which a flow counts as young at a cut.
+pub const YOUNG_MS: f64 = 5.0;
+
+/// What became of the flows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Judgement {
+    /// Flows that were answered before the cut.
+    pub established: u64,
+    /// Those of them that were not answered after it.
+    pub established_lost: u64,
+    /// Other flows that began before the cut and reached the far end.
+    pub fresh: u64,
+    /// Those that had been sent less than 5 ms before the cut and were not answered after it.
+    pub young_lost: u64,
+    /// Those that were older and were not answered: what must not be.
+    pub old_lost: u64,
+    /// The age of the oldest fresh one lost, in milliseconds.
+    pub oldest_lost_ms: f64,
+    /// Flows that began after the cut and reached the far end.
+    pub later: u64,
+    /// Those that were not answered.
+    pub later_lost: u64,
+}
+
+/// A flow, told by both ends.
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    flags: u8,
+    sent: u64,
+    seen: bool,
+}
+
+/// Compares the reports of a `begin` and a `far` for a cut at a time of [`super::now`]. A flow's age counts from when its first
+/// packet was sent, so it is never taken for younger than it was.
+pub fn judge(begin: &Path, far: &Path, cut: u64) -> io::Result<Judgement> {
+    let mut flows: Vec<Flow> = fs::read(begin)?
+        .chunks_exact(9)
+        .filter_map(|entry| {
+            let (flags, sent) = entry.split_first()?;
+            Some(Flow {
+                flags: *flags,
+                sent: u64::from_le_bytes(sent.try_into().ok()?),
+                seen: false,
+            })
+        })
+        .collect();
+    for entry in fs::read(far)?.chunks_exact(12) {
+        let id = entry.first_chunk::<4>().map(|id| u32::from_le_bytes(*id));
+        if let Some(flow) = id.and_then(|id| flows.get_mut(id as usize)) {
+            flow.seen = true;
+        }
+    }
+    Ok(compare(&flows, cut))
+}
+
+fn compare(flows: &[Flow], cut: u64) -> Judgement {
+    let mut found = Judgement::default();
+    for flow in flows.iter().filter(|flow| flow.seen) {
+        let lost = u64::from(flow.flags & ANSWERED == 0);
+        if flow.flags & ESTABLISHED != 0 {
+            found.established += 1;
+            found.established_lost += lost;
+        } else if flow.sent > cut {
+            found.later += 1;
+            found.later_lost += lost;
+        } else {
+            found.fresh += 1;
+            let age = (cut - flow.sent) as f64 / 1e6;
+            if lost > 0 {
+                found.oldest_lost_ms = found.oldest_lost_ms.max(age);
+            }
+            if age < YOUNG_MS {
+                found.young_lost += lost;
+            } else {
+                found.old_lost += lost;
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_flows_are_told_by_kind_and_age() {
+        let flow = |flags, sent, seen| Flow { flags, sent, seen };
+        let cut = 100_000_000;
+        let flows = [
+            flow(ESTABLISHED | ANSWERED, 1, true),
+            flow(ESTABLISHED, 1, true),
+            // Never reached the far end: nobody had it.
+            flow(0, 10_000_000, false),
+            flow(0, 10_000_000, true),
+            flow(0, 97_000_000, true),
+            flow(ANSWERED, 97_000_000, true),
+            flow(0, 101_000_000, true),
+            flow(ANSWERED, 102_000_000, true),
+        ];
+        let found = compare(&flows, cut);
+        let expected = Judgement {
+            established: 2,
+            established_lost: 1,
+            fresh: 3,
+            young_lost: 1,
+            old_lost: 1,
+            oldest_lost_ms: 90.0,
+            later: 2,
+            later_lost: 1,
+        };
+        assert_eq!(found, expected);
+    }
+}
