@@ -12,6 +12,7 @@ pub mod hands;
 pub mod ids;
 #[allow(dead_code, reason = "the places that it breaks come one by one")]
 mod mutation;
+pub mod node;
 pub mod records;
 pub mod wire;
 
