@@ -10,6 +10,7 @@
 
 pub mod hands;
 pub mod ids;
+pub mod lane;
 #[allow(dead_code, reason = "the places that it breaks come one by one")]
 mod mutation;
 pub mod node;
