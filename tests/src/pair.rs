@@ -200,7 +200,11 @@ pub struct Pair {
     pub client: Netns,
     /// The server, 198.51.100.2; its device is `eth0`. It has no way to the client but by the shared address.
     pub server: Netns,
-    /// The switch of the networks between the nodes.
+    /// The switch on the client's side; its device towards node N is `nodeN`.
+    pub lan: Netns,
+    /// The switch on the server's side, likewise.
+    pub wan: Netns,
+    /// The switches of the networks between the nodes; node N's device on link L is `nodeN-L`.
     pub sync: Netns,
     /// The lab of all this.
     pub lab: Lab,
@@ -225,7 +229,7 @@ impl Pair {
         for number in 1..=setup.nodes {
             nodes.push(Self::node(&mut lab, setup, number, [&lan, &wan, &sync])?);
         }
-        let mut pair = Self { nodes, client, server, sync, lab };
+        let mut pair = Self { nodes, client, server, lan, wan, sync, lab };
         if setup.keepalived {
             // Node 1 first, so that it is master.
             for node in &mut pair.nodes {
