@@ -15,6 +15,7 @@ pub mod lane;
 mod mutation;
 pub mod node;
 pub mod records;
+pub mod seal;
 pub mod wire;
 
 #[allow(unused_imports, reason = "likewise")]
