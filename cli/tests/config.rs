@@ -455,6 +455,10 @@ const HA_LINK: &[(&str, &str)] = &[
         "t.toml:18:10: error: \"239.255.77.1\" in `peers` of [[ha.link]] is no",
     ),
     (
+        "peers = [\"10.9.0.2\", \"fe80::3\"]",
+        "t.toml:18:22: error: `peers` of [[ha.link]] has IPv4 and IPv6 addresses",
+    ),
+    (
         "group = \"ff02::1\"\npeers = [\"fe80::2\"]",
         "t.toml:19:9: error: `peers` and `group` in [[ha.link]] are two ways",
     ),
@@ -543,7 +547,7 @@ fn a_node_has_what_its_section_says() {
     let state = folder.path().join("not/yet/state");
     let text = format!(
         "{}[ha]\nnode = 15\nnodes = 3\ncluster = 7\ngroup = 255\nmode = \"pair\"\nkey = {key:?}\nstate = {state:?}\ntakeover = \"silence\"\nsilence_ms = 50\nlease_ms = 30\nflush_us = 200\nbandwidth_mbit = 25000\npromote_unsynchronised_s = 0\n\
-         [ha.defer]\nlabel = 0\nacks = 2\nstrict = true\n[[ha.link]]\ninterface = \"sync0\"\npeers = [\"10.9.0.2\", \"fe80::3\"]\nport = 9\n",
+         [ha.defer]\nlabel = 0\nacks = 2\nstrict = true\n[[ha.link]]\ninterface = \"sync0\"\npeers = [\"10.9.0.2\", \"10.9.0.3\"]\nport = 9\n",
         file("", "")
     );
     let loaded = parse(&text).unwrap();

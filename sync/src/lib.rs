@@ -11,6 +11,7 @@
 pub mod hands;
 pub mod ids;
 pub mod lane;
+pub mod link;
 #[allow(dead_code, reason = "the places that it breaks come one by one")]
 mod mutation;
 pub mod node;
