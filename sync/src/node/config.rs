@@ -35,7 +35,7 @@ pub struct Config {
     pub flush: u64,
     /// What one link may carry.
     pub bytes_per_second: u64,
-    /// For how long a promotion is refused while flows are missing and another node lives. 0: it is never refused.
+    /// For how long a promotion is refused while flows are missing and a node lives that has them. 0: it is never refused.
     pub unsynchronised_after: u64,
     /// How many standbys must have a flow before its deferred packets go.
     pub acks: u8,
@@ -91,6 +91,9 @@ pub enum Refused {
         /// When it will no longer be refused; 0: before one second is over.
         seconds: u64,
     },
+    /// It was started a moment ago.
+    #[error("this node was just started and listens for others: try again in a moment")]
+    Listening,
     /// There is no one to hand over to.
     #[error(
         "no other node that lives has all flows: this node goes on as the owner, until another is promoted or it is stopped"
