@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export MAKECMDGOALS
 
-.PHONY: help setup demo test fuzz bench bare
+.PHONY: help setup demo test fuzz bench compare bare
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ fuzz: ## Fuzz the parsers for a bounded time; S=60 for a minute each
 
 bench: ## Run the benchmarks
 	@tests/bin/setup test && tests/bin/bench
+
+compare: ## Cut a node off under a flood of new flows, beside Linux with conntrackd (root); R="10000 50000" flows a second
+	@tests/bin/setup compare && tests/bin/compare $(R)
 
 bare: ## Prove `make demo` and `make test` in a fresh Debian container with nothing pre-installed (root, docker)
 	@docker/bare-check.sh

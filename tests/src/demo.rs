@@ -225,7 +225,7 @@ fn shape(what: &str, text: String) -> LabError {
 }
 
 /// The cores for the workers: two of those that this process may use, or the only one.
-fn cores() -> Vec<u32> {
+pub(crate) fn cores() -> Vec<u32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status
         .lines()

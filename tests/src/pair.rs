@@ -14,9 +14,11 @@
 //! addresses by `ip` after each start of a daemon, as a network configuration would do it.
 
 mod keepalived;
+mod kernel;
 mod talk;
 
 pub use keepalived::Keepalived;
+pub use kernel::{KernelNode, KernelPair, cpu_us};
 pub use talk::{Flood, Talk};
 
 use crate::{
@@ -176,6 +178,11 @@ impl Node {
     /// Starts what [`Node::cut`] killed.
     pub fn restart(&mut self) -> Result<()> {
         self.daemon.restart()?;
+        self.finish_restart()
+    }
+
+    /// The part of it after the daemon's own start: the twins' addresses, and keepalived.
+    pub fn finish_restart(&mut self) -> Result<()> {
         wait_until("the twins", ROLES, || {
             let (links, _) = self.netns.try_sh("ip -o link show")?;
             Ok(links.has(" lan: ") && links.has(" wan: "))
@@ -214,17 +221,7 @@ impl Pair {
     /// Builds it, and waits until node 1 is master and the client reaches the server.
     pub fn new(setup: &Setup) -> Result<Self> {
         let mut lab = Lab::new()?;
-        let (client, server) = (lab.netns("client")?, lab.netns("server")?);
-        let (lan, wan) = (switch(&mut lab, "lan")?, switch(&mut lab, "wan")?);
-        let sync = lab.netns("sync")?;
-        for link in 0..setup.links {
-            sync.script(&bridge(&format!("br{link}")))?;
-        }
-        for (host, switch) in [(&client, &lan), (&server, &wan)] {
-            lab.veth((host, "eth0"), (switch, "host"))?;
-            switch.sh("ip link set host master br0")?;
-        }
-        Self::address_hosts(&client, &server)?;
+        let Ground { client, server, lan, wan, sync } = ground(&mut lab, setup.links)?;
         let mut nodes = Vec::new();
         for number in 1..=setup.nodes {
             nodes.push(Self::node(&mut lab, setup, number, [&lan, &wan, &sync])?);
@@ -255,23 +252,6 @@ impl Pair {
         Ok(pair)
     }
 
-    fn address_hosts(client: &Netns, server: &Netns) -> Result<()> {
-        let (clients, servers) = (traffic::flows::CLIENTS, traffic::flows::SERVERS);
-        client.script(&format!(
-            "ip address add {CLIENT}/24 dev eth0
-             ip address add 2001:db8:1::2/64 dev eth0 nodad
-             ip route add default via {LAN}
-             ip -6 route add default via {LAN6}
-             ip route add local {clients} dev lo"
-        ))?;
-        server.script(&format!(
-            "ip address add {SERVER}/24 dev eth0
-             ip address add 2001:db8:2::2/64 dev eth0 nodad
-             ip -6 route add default via {WAN6}
-             ip route add local {servers} dev lo"
-        ))
-    }
-
     fn node(lab: &mut Lab, setup: &Setup, number: u8, switches: [&Netns; 3]) -> Result<Node> {
         let [lan, wan, sync] = switches;
         let netns = lab.netns(&format!("node{number}"))?;
@@ -282,15 +262,14 @@ impl Pair {
             wires.push(Wire::veth(lab, name, PortKind::AfPacket, ends)?);
             switch.sh(&format!("ip link set {dev} master br0"))?;
         }
-        for link in 0..setup.links {
-            let (here, there) = (format!("sync{link}"), format!("node{number}-{link}"));
-            lab.veth((&netns, &here), (sync, &there))?;
-            sync.sh(&format!("ip link set {there} master br{link}"))?;
-            netns.sh(&format!("ip address add 10.255.{link}.{number}/24 dev {here}"))?;
-        }
+        join_sync(lab, &netns, sync, number, setup.links)?;
         let rules = lab.scratch().join(format!("node{number}.nft"));
         write(&rules, &setup.ruleset)?;
         let mut settings = setup.settings.clone();
+        // Each node has a core of its own, as far as there are as many.
+        let cores = crate::demo::cores();
+        let core = cores.iter().cycle().nth(usize::from(number) - 1);
+        settings.cores = core.into_iter().copied().collect();
         // A connection that was not replicated must not be picked up from its middle: nobody would notice.
         settings.more.push_str("[conntrack.sysctl]\nnf_conntrack_tcp_loose = 0\n");
         settings.more.push_str(&format!("[rules]\nruleset = \"{}\"\n", rules.display()));
@@ -398,30 +377,7 @@ impl Pair {
 
     /// Drops so many of a hundred packets on every link between the nodes, at random; 0 drops none.
     pub fn lose(&self, percent: u32) -> Result<()> {
-        let _ = self.sync.try_sh("nft delete table netdev loss")?;
-        if percent == 0 {
-            return Ok(());
-        }
-        let devices: Vec<String> = self
-            .sync
-            .sh("ls /sys/class/net")?
-            .0
-            .split_whitespace()
-            .filter(|name| name.starts_with("node"))
-            .map(str::to_owned)
-            .collect();
-        let file = self.lab.scratch().join("loss.nft");
-        let chains: String = devices
-            .iter()
-            .enumerate()
-            .map(|(n, dev)| {
-                format!(
-                    "chain c{n} {{ type filter hook ingress device \"{dev}\" priority 0; numgen random mod 100 < {percent} counter drop; }}\n"
-                )
-            })
-            .collect();
-        write(&file, &format!("table netdev loss {{\n{chains}}}\n"))?;
-        self.sync.run(&["nft", "-f", &file.display().to_string()]).map(drop)
+        lose(&self.lab, &self.sync, percent)
     }
 
     /// Takes a node's end of a link between the nodes down, or up again.
@@ -446,6 +402,81 @@ impl Pair {
         }
         text
     }
+}
+
+/// What stands around the nodes.
+struct Ground {
+    client: Netns,
+    server: Netns,
+    lan: Netns,
+    wan: Netns,
+    sync: Netns,
+}
+
+/// Makes it, with so many networks between the nodes.
+fn ground(lab: &mut Lab, links: u8) -> Result<Ground> {
+    let (client, server) = (lab.netns("client")?, lab.netns("server")?);
+    let (lan, wan) = (switch(lab, "lan")?, switch(lab, "wan")?);
+    let sync = lab.netns("sync")?;
+    for link in 0..links {
+        sync.script(&bridge(&format!("br{link}")))?;
+    }
+    for (host, switch) in [(&client, &lan), (&server, &wan)] {
+        lab.veth((host, "eth0"), (switch, "host"))?;
+        switch.sh("ip link set host master br0")?;
+    }
+    address_hosts(&client, &server)?;
+    Ok(Ground { client, server, lan, wan, sync })
+}
+
+/// Addresses and routes of both hosts; each is also all the hosts of a network.
+fn address_hosts(client: &Netns, server: &Netns) -> Result<()> {
+    let (clients, servers) = (traffic::flows::CLIENTS, traffic::flows::SERVERS);
+    client.script(&format!(
+        "ip address add {CLIENT}/24 dev eth0
+         ip address add 2001:db8:1::2/64 dev eth0 nodad
+         ip route add default via {LAN}
+         ip -6 route add default via {LAN6}
+         ip route add local {clients} dev lo"
+    ))?;
+    server.script(&format!(
+        "ip address add {SERVER}/24 dev eth0
+         ip address add 2001:db8:2::2/64 dev eth0 nodad
+         ip -6 route add default via {WAN6}
+         ip route add local {servers} dev lo"
+    ))
+}
+
+/// Joins node `number` to the networks between the nodes, as 10.255.LINK.NUMBER.
+fn join_sync(lab: &Lab, netns: &Netns, sync: &Netns, number: u8, links: u8) -> Result<()> {
+    for link in 0..links {
+        let (here, there) = (format!("sync{link}"), format!("node{number}-{link}"));
+        lab.veth((netns, &here), (sync, &there))?;
+        sync.sh(&format!("ip link set {there} master br{link}"))?;
+        netns.sh(&format!("ip address add 10.255.{link}.{number}/24 dev {here}"))?;
+    }
+    Ok(())
+}
+
+/// Drops so many of a hundred packets that come from the nodes into the networks between them.
+fn lose(lab: &Lab, sync: &Netns, percent: u32) -> Result<()> {
+    let _ = sync.try_sh("nft delete table netdev loss")?;
+    if percent == 0 {
+        return Ok(());
+    }
+    let devices = sync.sh("ls /sys/class/net")?.0;
+    let devices = devices.split_whitespace().filter(|name| name.starts_with("node"));
+    let chains: String = devices
+        .enumerate()
+        .map(|(n, dev)| {
+            format!(
+                "chain c{n} {{ type filter hook ingress device \"{dev}\" priority 0; numgen random mod 100 < {percent} counter drop; }}\n"
+            )
+        })
+        .collect();
+    let file = lab.scratch().join("loss.nft");
+    write(&file, &format!("table netdev loss {{\n{chains}}}\n"))?;
+    sync.run(&["nft", "-f", &file.display().to_string()]).map(drop)
 }
 
 /// A namespace with a bridge.

@@ -1,0 +1,158 @@
+//! `compare [RATE...]`: an atomic cut under a flood of new flows, twinwall beside Linux with conntrackd, in one run; see
+//! `benches/README.md`. Takes root, keepalived and conntrackd.
+
+use std::{process::ExitCode, time::Duration};
+use tests::{
+    LabError, Pair, Setup,
+    pair::{KernelPair, Node},
+    traffic::{Report, judge::Judgement},
+    wait_until,
+};
+
+/// Flows that are established before.
+const ESTABLISHED: u32 = 100_000;
+/// How long new flows come before the cut. Linux has room for 262,144 flows here.
+const BEFORE: Duration = Duration::from_millis(1500);
+const PERCENT: [u32; 3] = [0, 5, 20];
+
+/// What one cut showed.
+struct Row {
+    flows: Judgement,
+    probe: Report,
+    said: String,
+    /// Processor time per new flow of what replicates, in microseconds: sender, receiver.
+    cpu: [f64; 2],
+    note: String,
+}
+
+fn main() -> ExitCode {
+    let rates: Vec<u32> = std::env::args().skip(1).filter_map(|rate| rate.parse().ok()).collect();
+    let rates = if rates.is_empty() { vec![10_000, 20_000, 50_000] } else { rates };
+    println!(
+        "{:<9} {:>7} {:>5} | {:>6} {:>6} {:>6} {:>7} {:>7} | {:>8} | {:>6} {:>6} | note",
+        "system",
+        "flows/s",
+        "loss%",
+        "began",
+        "estab.",
+        "young",
+        "older",
+        "oldest",
+        "silence",
+        "CPU tx",
+        "CPU rx"
+    );
+    println!(
+        "{:<9} {:>7} {:>5} | {:>6} {:>6} {:>6} {:>7} {:>7} | {:>8} | {:>6} {:>6} |",
+        "", "asked", "", "", "lost", "lost", "lost", "ms", "ms", "us", "us"
+    );
+    let mut good = true;
+    for &rate in &rates {
+        for percent in PERCENT {
+            good &= show("twinwall", rate, percent, twice(|| twinwall(rate, percent)));
+            good &= show("conntrackd", rate, percent, twice(|| kernel(rate, percent)));
+        }
+    }
+    tests::sweep();
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn show(system: &str, rate: u32, percent: u32, row: tests::Result<Row>) -> bool {
+    match row {
+        Ok(Row { flows, probe, said, cpu: [sender, receiver], note }) => {
+            let misled = if said.contains("misled 0") { "" } else { " ANSWERS WENT ASTRAY" };
+            println!(
+                "{system:<9} {rate:>7} {percent:>5} | {:>6} {:>6} {:>6} {:>7} {:>7.1} | {:>8.1} | {sender:>6.2} {receiver:>6.2} | {note}{misled}",
+                flows.fresh,
+                flows.established_lost,
+                flows.young_lost,
+                flows.old_lost,
+                flows.oldest_lost_ms,
+                probe.probe.longest_silence_ms,
+            );
+            true
+        }
+        Err(error) => {
+            println!("{system:<9} {rate:>7} {percent:>5} | failed: {error}");
+            false
+        }
+    }
+}
+
+/// Once more if it fails.
+fn twice(run: impl Fn() -> tests::Result<Row>) -> tests::Result<Row> {
+    run().or_else(|_| run())
+}
+
+/// Processor time of the thread that replicates.
+fn sync_us(node: &mut Node) -> u64 {
+    let pid = node.daemon.process().pid();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let named = tasks.filter(|task| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "sync")
+    });
+    named.map(|task| tests::pair::cpu_us(&task.path().join("stat").display().to_string())).sum()
+}
+
+fn twinwall(rate: u32, percent: u32) -> tests::Result<Row> {
+    let mut settings = tests::Settings::default();
+    settings.more.push_str("[conntrack]\nmax = 1048576\n");
+    let mut pair = Pair::new(&Setup { advert: "0.02", settings, ..Setup::default() })?;
+    pair.lose(percent)?;
+    let talk = pair.talk("--probe 1000")?;
+    let flood = pair.flood(ESTABLISHED, rate, 30)?;
+    let [first, second] = &mut pair.nodes[..] else { return Err(two()) };
+    let before = [sync_us(first), sync_us(second)];
+    std::thread::sleep(BEFORE);
+    let after = [sync_us(first), sync_us(second)];
+    if second.has_addresses()? {
+        return Err(early());
+    }
+    let cut = first.cut();
+    wait_until("node 2 to be active", Duration::from_secs(20), || {
+        Ok(second.role()? == "active" && second.has_addresses()?)
+    })?;
+    let (flows, said) = flood.finish(cut)?;
+    let cpu = per_flow(before, after, rate);
+    Ok(Row { flows, probe: talk.finish()?, said, cpu, note: String::new() })
+}
+
+fn kernel(rate: u32, percent: u32) -> tests::Result<Row> {
+    let pair = KernelPair::new()?;
+    pair.lose(percent)?;
+    let talk = pair.talk("--probe 1000")?;
+    let flood = pair.flood(ESTABLISHED, rate, 30)?;
+    let [first, second] = &pair.nodes[..] else { return Err(two()) };
+    let before = [first.cpu_us(), second.cpu_us()];
+    std::thread::sleep(BEFORE);
+    let after = [first.cpu_us(), second.cpu_us()];
+    if second.has_addresses()? {
+        return Err(early());
+    }
+    let cut = first.cut()?;
+    wait_until("node 2 to have committed", Duration::from_secs(20), || {
+        Ok(second.has_addresses()? && second.commit_ms().is_some())
+    })?;
+    let (flows, said) = flood.finish(cut)?;
+    let commit = second.commit_ms().unwrap_or_default();
+    let cpu = per_flow(before, after, rate);
+    Ok(Row { flows, probe: talk.finish()?, said, cpu, note: format!("commit {commit:.0} ms") })
+}
+
+fn per_flow(before: [u64; 2], after: [u64; 2], rate: u32) -> [f64; 2] {
+    let flows = f64::from(rate) * BEFORE.as_secs_f64();
+    let one = |index: usize| match (before.get(index), after.get(index)) {
+        (Some(before), Some(after)) => after.saturating_sub(*before) as f64 / flows,
+        _ => 0.0,
+    };
+    [one(0), one(1)]
+}
+
+/// On a busy machine keepalived may take a node for dead by itself: such a run says nothing.
+fn early() -> LabError {
+    LabError::Shape { what: "the master".into(), text: "it changed before the cut".into() }
+}
+
+fn two() -> LabError {
+    LabError::Shape { what: "the nodes".into(), text: "two were asked for".into() }
+}
