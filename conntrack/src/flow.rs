@@ -135,7 +135,8 @@ pub struct Half {
     pub cached: Cached,
     /// The flow's mark, in both halves: a packet reads one of them.
     pub(crate) mark: u32,
-    /// The original half: id, filed beat, policy and event mask. The reply half: next and previous in a list, security mark.
+    /// The original half: id, filed beat, then policy, event mask, and [`LOCAL`] and the like. The reply half: next and previous
+    /// in a list, security mark.
     own: [u32; 3],
 }
 
@@ -163,6 +164,11 @@ pub(crate) const HAS_ACCOUNTS: u16 = 1 << 13;
 pub(crate) const HAS_START: u16 = 1 << 14;
 /// It has labels.
 pub(crate) const HAS_LABELS: u16 = 1 << 15;
+
+/// Above policy and event mask: it is this node's alone.
+const LOCAL: u32 = 1 << 28;
+/// Above policy and event mask: another node named it.
+const IMPORTED: u32 = 1 << 29;
 
 /// Nanoseconds in a beat, in which deadlines are counted: 2²⁴, about 17 ms.
 pub const BEAT: u64 = 1 << 24;
@@ -267,12 +273,54 @@ impl Flow {
     #[inline(always)]
     pub fn event_mask(&self) -> u32 {
         let [_, _, word] = self.half(Direction::Original).own;
-        word >> 16
+        word >> 16 & EVENTS as u32
     }
 
     pub(crate) fn set_event_mask(&mut self, mask: u32) {
         let [_, _, word] = &mut self.half_mut(Direction::Original).own;
-        *word = mask << 16 | *word & 0xffff;
+        *word = (mask & EVENTS as u32) << 16 | *word & (0xffff | LOCAL | IMPORTED);
+    }
+
+    /// Whether it is this node's alone: no other node hears of it.
+    #[inline(always)]
+    pub fn is_local(&self) -> bool {
+        self.has_own(LOCAL)
+    }
+
+    pub(crate) fn set_local(&mut self, local: bool) {
+        self.set_own(LOCAL, local);
+    }
+
+    /// Whether it has another node's name ([`Shard::origin`](crate::Shard::origin)).
+    #[inline(always)]
+    pub fn is_imported(&self) -> bool {
+        self.has_own(IMPORTED)
+    }
+
+    pub(crate) fn set_imported(&mut self, imported: bool) {
+        self.set_own(IMPORTED, imported);
+    }
+
+    #[inline(always)]
+    fn has_own(&self, bit: u32) -> bool {
+        let [_, _, word] = self.half(Direction::Original).own;
+        word & bit != 0
+    }
+
+    fn set_own(&mut self, bit: u32, on: bool) {
+        let [_, _, word] = &mut self.half_mut(Direction::Original).own;
+        *word = if on { *word | bit } else { *word & !bit };
+    }
+
+    /// Whether it has these keys.
+    pub(crate) fn has_keys(&self, [original, reply]: &[FlowKey; 2]) -> bool {
+        self.key(Direction::Original) == original && self.key(Direction::Reply) == reply
+    }
+
+    pub(crate) fn set_mark(&mut self, mark: u32) {
+        for half in &mut self.halves {
+            half.mark = mark;
+        }
     }
 
     /// The protocol's own state; `proto` has a view for each protocol.

@@ -186,8 +186,9 @@ fn known<F: Frame>(
     now: Tick,
 ) -> Tracked {
     let layers = input.layers;
+    let spared = shard.spares(now);
     let judged = shard.judge(slot, |flow, policies, settings| {
-        if flow.is_over(now) {
+        if flow.is_over_unless(spared, now) {
             return None;
         }
         let status = flow.status();

@@ -70,6 +70,8 @@ pub enum Inbound<'a> {
     Apply {
         /// See the module `lane`: what a sweep spares.
         stamp: u32,
+        /// Of the datagram that brought it: the low half of its number. Tells which of two flows with a common key is the later.
+        order: u32,
         /// Say so when it is in the table.
         acknowledge: bool,
         /// The bytes.

@@ -17,7 +17,10 @@ mod mutation;
 pub mod node;
 pub mod records;
 pub mod seal;
+pub mod ring;
+pub mod standing;
 pub mod wire;
+pub mod worker;
 
 #[allow(unused_imports, reason = "likewise")]
 pub(crate) use mutation::{Mutation, mutated};

@@ -17,6 +17,8 @@ const TCP_LAST: u8 = 9;
 const SCTP_LAST: u8 = 8;
 /// The largest shift that RFC 7323 allows.
 const SCALE_LAST: u8 = 14;
+/// A bit of ours that is not shown.
+const REBASE: u8 = crate::proto::tcp::flag::REBASE;
 /// `IP_CT_TCP_FLAG_WINDOW_SCALE`.
 const WINDOW_SCALE: u8 = 1;
 
@@ -59,7 +61,7 @@ impl State {
         match protocol {
             ip::TCP => {
                 let Tcp { state, scale, flags, .. } = *transmute_ref!(words);
-                Self::Tcp { state, scale, flags }
+                Self::Tcp { state, scale, flags: flags.map(|flags| flags & !REBASE) }
             }
             ip::SCTP => {
                 let Sctp { state, tags, .. } = *transmute_ref!(words);
@@ -75,7 +77,10 @@ impl State {
             Self::None => {}
             Self::Tcp { state, scale, flags } => {
                 let tcp: &mut Tcp = transmute_mut!(words);
-                (tcp.state, tcp.scale, tcp.flags) = (state, scale, flags);
+                (tcp.state, tcp.scale) = (state, scale);
+                for (to, flags) in tcp.flags.iter_mut().zip(flags) {
+                    *to = *to & REBASE | flags & !REBASE;
+                }
             }
             Self::Sctp { state, tags } => {
                 let sctp: &mut Sctp = transmute_mut!(words);

@@ -18,6 +18,13 @@ pub struct Gre {
 
 const _: () = assert!(size_of::<Gre>() == 56);
 
+impl Gre {
+    /// With these timeouts.
+    pub const fn new(timeout: u32, stream_timeout: u32) -> Self {
+        Self { timeout, stream_timeout, unused: [0; 12] }
+    }
+}
+
 /// A packet of a flow (`nf_conntrack_gre_packet`).
 #[inline]
 pub fn packet(gre: &mut Gre, context: &Context<'_>) -> Outcome {

@@ -24,11 +24,18 @@ pub struct Sctp {
     /// Whether a heartbeat had another tag, and its answer was not seen.
     tag_failed: u8,
     /// Bits by direction: its INIT was seen, and no handshake ended since.
-    asked: u8,
+    pub asked: u8,
     unused_words: [u32; 11],
 }
 
 const _: () = assert!(size_of::<Sctp>() == 56);
+
+impl Sctp {
+    /// With what other nodes hear of it.
+    pub fn new(tags: [u32; 2], state: u8, asked: u8) -> Self {
+        Self { tags, state, asked, ..Self::default() }
+    }
+}
 
 /// States (`enum sctp_conntrack`, same numbers, names as `conntrack -L` shows them).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

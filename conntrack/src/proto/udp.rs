@@ -26,9 +26,19 @@ const UNREPLIED: usize = 0;
 const REPLIED: usize = 1;
 
 impl Udp {
-    fn is_stream(&self, now: Tick) -> bool {
+    /// Of a flow that is a stream from a moment on.
+    pub const fn new(stream_from: Tick) -> Self {
+        Self { stream_from: [stream_from.0 as u32, (stream_from.0 >> 32) as u32], unused: [0; 12] }
+    }
+
+    /// From when on it is a stream.
+    pub const fn stream_from(&self) -> Tick {
         let [low, high] = self.stream_from;
-        now.0 > (u64::from(high) << 32 | u64::from(low))
+        Tick((high as u64) << 32 | low as u64)
+    }
+
+    fn is_stream(&self, now: Tick) -> bool {
+        now > self.stream_from()
     }
 }
 
@@ -36,8 +46,7 @@ impl Udp {
 #[inline]
 pub fn packet(udp: &mut Udp, protocol: u8, context: &Context<'_>) -> Outcome {
     if context.begins() {
-        let from = context.now.0.saturating_add(STREAM_AFTER);
-        udp.stream_from = [from as u32, (from >> 32) as u32];
+        *udp = Udp::new(Tick(context.now.0.saturating_add(STREAM_AFTER)));
     }
     if !context.answered() {
         return Outcome::renew(context.timeout(UNREPLIED));

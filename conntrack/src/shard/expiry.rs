@@ -31,6 +31,7 @@ impl Shard {
         if flow.set_deadline(seconds, now) {
             self.file_again(slot);
         }
+        self.soil(slot);
     }
 
     /// Moves a flow to the list that its deadline asks for.
@@ -42,8 +43,9 @@ impl Shard {
 
     /// Whether a flow is there and its time is not over; what is over and still there ends now.
     pub(crate) fn is_alive(&mut self, slot: Slot, now: Tick) -> bool {
+        let spared = self.spares(now);
         let Some(flow) = self.flow(slot) else { return false };
-        let alive = !flow.is_over(now);
+        let alive = !flow.is_over_unless(spared, now);
         if !alive {
             self.kill(slot, now);
         }
@@ -80,12 +82,15 @@ impl Shard {
                 left -= 1;
                 match self.wheel.take(&mut self.flows, beat) {
                     Some(Due::Expired(slot)) => {
+                        if self.put_off(slot, beat) {
+                            continue;
+                        }
                         let Some(flow) = self.flow(slot) else { continue };
                         let hashes = self.hashes(flow);
                         hashes.iter().for_each(|hash| self.prefetch_bucket(*hash));
                         due.push((slot, hashes));
                     }
-                    Some(Due::Later) => {}
+                    Some(Due::Early(slot)) => self.look(slot, beat),
                     None => left = 0,
                 }
             }

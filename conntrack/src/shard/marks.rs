@@ -41,6 +41,7 @@ impl Shard {
     /// Clears bits of the status.
     pub fn clear_status(&mut self, slot: Slot, bits: u32) {
         let Some(flow) = self.flow_mut(slot) else { return };
+        let had = flow.status().has(bits);
         flow.shared.status &= !(bits as u16);
         let is_weak = bits & Status::ASSURED != 0 && flow.status().has(Status::CONFIRMED);
         for half in &mut flow.halves {
@@ -48,6 +49,9 @@ impl Shard {
         }
         if is_weak {
             self.weak.add(slot);
+        }
+        if had {
+            self.note(slot, 0);
         }
     }
 

@@ -15,11 +15,16 @@
 //! comes through [`Shard::note`], and through it alone: confirmation and end among them.
 
 mod beside;
+mod content;
+mod dirty;
 mod early;
 mod expiry;
+mod hold;
+mod import;
 mod index;
 mod marks;
 mod pages;
+mod replicate;
 mod stats;
 mod tell;
 mod wheel;
@@ -30,9 +35,14 @@ use std::io;
 use packet::{FlowKey, Tick, prefetch};
 
 use self::beside::Beside;
+pub use self::content::Content;
+pub use self::dirty::Taken;
 use self::early::Weak;
+pub use self::import::{Import, ImportState};
 use self::index::{Entry, Index};
 use self::pages::Pages;
+use self::replicate::Replicas;
+pub use self::replicate::{Ask, Counts, Export, Haste, REPLICATED, Say};
 pub use self::stats::Stats;
 use self::tell::Teller;
 use self::wheel::{NONE, Wheel};
@@ -93,6 +103,7 @@ pub struct Shard {
     beside: Beside,
     wheel: Wheel,
     weak: Weak,
+    replicas: Replicas,
     /// Slots that have ever been in use: those from here on were never touched.
     used: u32,
     /// The first of the free slots before that; they are linked.
@@ -122,6 +133,7 @@ impl Shard {
             beside: Beside::new(max as usize)?,
             wheel: Wheel::new(),
             weak: Weak::new(max)?,
+            replicas: Replicas::new(max)?,
             used: 0,
             free: NONE,
             max,
@@ -294,7 +306,12 @@ impl Shard {
         if full > LONG {
             self.stats.chain_toolong += 1;
         }
+        // What begins while another node owns the rest is this one's own.
+        let held = self.replicas.held;
         if let Some(flow) = self.flow_mut(slot) {
+            if held && !flow.is_imported() {
+                flow.set_local(true);
+            }
             let shared = &mut flow.shared;
             shared.status |= Status::CONFIRMED as u16;
             shared.deadline = beat_after(now).wrapping_add(shared.deadline);
@@ -302,7 +319,8 @@ impl Shard {
                 self.beside.set_start(slot, now);
             }
         }
-        self.wheel.file(&mut self.flows, slot);
+        self.begin_generation(slot);
+        self.file_new(slot, now);
         self.stats.insert += 1;
         let status = self.flow(slot).map_or(Status::default(), Flow::status);
         if !status.has(Status::ASSURED) {
@@ -349,6 +367,7 @@ impl Shard {
             flow.shared.status |= Status::DYING as u16;
         }
         self.note(slot, event::DESTROY);
+        self.forget_name(slot);
         self.deliver(slot, now);
         self.give_slot(slot);
     }

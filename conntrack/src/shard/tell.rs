@@ -28,6 +28,7 @@ impl Shard {
     pub fn note(&mut self, slot: Slot, events: u32) {
         if let Some(flow) = self.flow_mut(slot) {
             flow.shared.noted |= events as u16 & EVENTS;
+            self.soil(slot);
         }
     }
 

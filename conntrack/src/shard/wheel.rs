@@ -34,10 +34,10 @@ pub(super) struct Wheel {
 
 /// What is to be done with the flow that [`Wheel::take`] gives.
 pub(super) enum Due {
-    /// Its deadline is over.
+    /// Its deadline is over. It is in no list.
     Expired(Slot),
-    /// It was filed again.
-    Later,
+    /// It is not. It is in no list either, and must be filed again.
+    Early(Slot),
 }
 
 impl Wheel {
@@ -59,8 +59,14 @@ impl Wheel {
 
     /// Puts a flow into the list for its deadline.
     pub(super) fn file(&mut self, flows: &mut Pages<Flow>, slot: Slot) {
+        let Some(flow) = flows.get(slot.0) else { return };
+        self.file_at(flows, slot, flow.shared.deadline);
+    }
+
+    /// Puts a flow into the list for a beat.
+    pub(super) fn file_at(&mut self, flows: &mut Pages<Flow>, slot: Slot, beat: u32) {
         let Some(flow) = flows.get_mut(slot.0) else { return };
-        let (list, beat) = self.list(flow.shared.deadline);
+        let (list, beat) = self.list(beat);
         let Some(head) = self.heads.get_mut(list) else { return };
         let next = std::mem::replace(head, slot.0);
         flow.set_filed(beat);
@@ -103,7 +109,7 @@ impl Wheel {
         }
     }
 
-    /// Goes on with the lists that are due at beat `now`: takes out the next flow, or files it again, or finds nothing left.
+    /// Goes on with the lists that are due at beat `now`: takes out the next flow, or finds nothing left.
     pub(super) fn take(&mut self, flows: &mut Pages<Flow>, now: u32) -> Option<Due> {
         while now.wrapping_sub(self.at) <= i32::MAX as u32 {
             if let Some(slot) = self.first() {
@@ -118,8 +124,7 @@ impl Wheel {
                 if ahead == 0 || ahead > i32::MAX as u32 {
                     return Some(Due::Expired(slot));
                 }
-                self.file(flows, slot);
-                return Some(Due::Later);
+                return Some(Due::Early(slot));
             }
             let next = self.next_beat();
             // Nothing falls due before `next`.

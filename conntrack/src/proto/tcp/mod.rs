@@ -22,6 +22,7 @@ use crate::flow::{Direction, Status};
 use crate::settings::{Settings, TCP_CLOSE, TCP_RETRANSMIT, TCP_UNACKNOWLEDGED};
 
 mod plain;
+mod replica;
 mod segment;
 mod table;
 #[cfg(test)]
@@ -29,9 +30,11 @@ mod tests;
 mod window;
 
 pub use plain::plain;
+pub use replica::Side;
 pub use segment::Segment;
 pub use table::{Kind, State};
 
+pub(crate) use replica::{is_established, largest_window, restate, sent};
 use segment::Options;
 use table::{IGNORE, INVALID, is_sane, next};
 use window::Window;
@@ -52,6 +55,8 @@ pub mod flag {
     pub const MAX_ACK_SET: u8 = 0x20;
     /// Of [`Tcp::last_flags`](super::Tcp::last_flags): an acknowledgement may answer a stray SYN (RFC 5961, 4).
     pub const EXPECT_CHALLENGE: u8 = 0x40;
+    /// Another node saw the side's segments until now: its next one may be ahead of what is known. ctnetlink does not show it.
+    pub const REBASE: u8 = 0x40;
     /// Of [`Tcp::last_flags`](super::Tcp::last_flags): both sides sent a SYN.
     pub const SIMULTANEOUS_OPEN: u8 = 0x80;
 }

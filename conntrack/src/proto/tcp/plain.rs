@@ -30,7 +30,7 @@ pub fn plain(
     let acknowledges = segment.flags & (SYN | FIN | RST | ACK | URG) == ACK;
     let known = sender.max_window != 0
         && receiver.max_window != 0
-        && flags & flag::MAX_ACK_SET != 0
+        && flags & (flag::MAX_ACK_SET | flag::REBASE) == flag::MAX_ACK_SET
         && window != 0
         && !segment.partial;
     if !acknowledges || tcp.state != ESTABLISHED || !known {

@@ -8,7 +8,7 @@
 //! 4. nothing that is older than the largest window.
 
 use super::{ACK, Context, Kind, RST, SYN_RECV, SYN_SENT, Segment, Tcp, after, before, flag};
-use super::{Options, SYN, of, pair};
+use super::{Options, SYN, of, pair, replica};
 use crate::flow::Direction;
 
 /// Where a segment is.
@@ -43,6 +43,9 @@ pub(super) fn check(
         return Window::Inside;
     }
     let state = tcp.state;
+    if of(&tcp.flags, direction) & flag::REBASE != 0 {
+        replica::rebase(tcp, segment, highest, direction);
+    }
     let (sender, receiver) = pair(&mut tcp.peers, direction);
     // Without an acknowledgement, or with one that broken stacks put into resets: as if it were right.
     if !segment.has(ACK) || (segment.has(RST) && ack == 0) {
