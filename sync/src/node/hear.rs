@@ -160,7 +160,7 @@ impl Node {
         }
         let want_ack = header.flags.has(Flags::WANT_ACK);
         let last = header.flags.has(Flags::LAST_IN_BURST);
-        let mut workers = Workers { hands, full: 0 };
+        let mut workers = Workers { hands, order: header.seq.0 as u32, full: 0 };
         let at = (header.lane, header.seq);
         match origin.data(at, (want_ack, last), records, now, &mut workers) {
             Some(_) => self.counters.data += 1,

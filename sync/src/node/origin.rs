@@ -312,6 +312,8 @@ impl Told {
 /// The workers' tables, for a receiving lane. Room in their rings was looked for before.
 pub(super) struct Workers<'a> {
     pub(super) hands: &'a mut dyn Hands,
+    /// See [`Inbound::Apply`].
+    pub(super) order: u32,
     /// Messages for which there was none all the same.
     pub(super) full: u64,
 }
@@ -329,7 +331,8 @@ impl Table for Workers<'_> {
     }
 
     fn apply(&mut self, worker: Lane, stamp: u32, acknowledge: bool, bytes: &[u8]) {
-        let told = self.hands.tell(worker, &Inbound::Apply { stamp, acknowledge, bytes });
+        let message = Inbound::Apply { stamp, order: self.order, acknowledge, bytes };
+        let told = self.hands.tell(worker, &message);
         self.full += u64::from(told.is_err());
     }
 
