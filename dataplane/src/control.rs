@@ -16,6 +16,7 @@ use ruleset::ids::WorkerId;
 use ruleset::program::Program;
 
 use crate::flows::Recipes;
+use crate::ha::ClusterLink;
 use crate::notes::Note;
 use crate::owners::Peers;
 use crate::rib::IfIndex;
@@ -44,6 +45,8 @@ pub enum ToWorker {
     Flows(FlowJob),
     /// Remember what rules say of flows, or ask them for each packet.
     Cache(bool),
+    /// By port: the address of the node that took over, to pass on to it what still comes here after a planned switchover.
+    PassOn(Vec<Option<[u8; 6]>>),
 }
 
 /// What the control side wants done to, or to know of, a worker's flows.
@@ -67,6 +70,8 @@ pub enum FromWorker {
     },
     /// Tables that the worker used until now. The control side drops them, so that no worker ever frees a large table.
     Retired(Arc<Tables>),
+    /// Addresses that it knew until now, likewise.
+    RetiredPassOn(Vec<Option<[u8; 6]>>),
     /// Rules that it ran until now, and what it remembered of flows under them, likewise.
     RetiredProgram(Option<Arc<Program>>, Recipes),
 }
@@ -147,6 +152,8 @@ pub struct WorkerLink<F> {
     pub notes: Sender<Note>,
     /// The time of day.
     pub wall: WallClock,
+    /// Its part in a cluster, where there is one.
+    pub cluster: Option<ClusterLink>,
     /// Wakes the twin thread.
     pub twin: Arc<dyn Wake>,
     /// The worker's counters.
@@ -171,7 +178,8 @@ pub struct WorkerHandle<F> {
     pub stats: Arc<WorkerStats>,
 }
 
-/// Makes the two ends for one worker over `ports` ports. It has no peers before [`WorkerLink::peers`] is set.
+/// Makes the two ends for one worker over `ports` ports. It has no peers before [`WorkerLink::peers`] is set, and is alone before
+/// [`WorkerLink::cluster`] is.
 pub fn link<F>(
     worker: WorkerId,
     ports: usize,
@@ -194,6 +202,7 @@ pub fn link<F>(
             peers: Peers::alone(worker),
             notes: notes_tx,
             wall: wall.clone(),
+            cluster: None,
             twin,
             stats: stats.clone(),
         },

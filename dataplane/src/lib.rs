@@ -7,6 +7,7 @@ pub mod control;
 pub mod fib;
 pub mod flows;
 pub mod fragment;
+pub mod ha;
 mod hooks;
 pub mod icmp;
 pub mod neigh;

@@ -260,7 +260,9 @@ pub(crate) fn conclude<Io: PacketIo>(
 ) {
     match verdict {
         Verdict::Send { to, header, mtu } => {
-            if let Some(frame) = local.passes(view, frame, packet, to.iface, now) {
+            if let Some(frame) = local.passes(view, frame, packet, to.iface, now)
+                && let Some(frame) = local.defer(view, frame, packet, (to.iface, to.addr), mtu, now)
+            {
                 send(view, local, frame, packet, to, header, mtu, now);
             }
         }
@@ -276,7 +278,9 @@ pub(crate) fn conclude<Io: PacketIo>(
             }
         }
         Verdict::Wait { iface, addr, mtu } => {
-            if let Some(mut frame) = local.passes(view, frame, packet, iface, now) {
+            if let Some(frame) = local.passes(view, frame, packet, iface, now)
+                && let Some(mut frame) = local.defer(view, frame, packet, (iface, addr), mtu, now)
+            {
                 take_hop(&mut frame, packet);
                 let waiter = Waiter::new(view.tables, *packet, mtu, frame);
                 local.wait(view.tables, iface, addr, waiter, now);

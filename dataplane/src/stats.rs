@@ -99,6 +99,12 @@ pub struct WorkerStats {
     pub replayed: Cell,
     /// Frames handed to the workers that they belong to.
     pub handed_over: Cell,
+    /// Frames passed on to the node that took over.
+    pub passed_on: Cell,
+    /// First packets that waited until a standby had their flow.
+    pub deferred: Cell,
+    /// Flows whose first packets waited in vain.
+    pub defer_overdue: Cell,
     /// Packets waiting for their next hop's address now.
     pub waiting: Cell,
 }
@@ -117,6 +123,9 @@ impl WorkerStats {
             fragmented: Cell::default(),
             replayed: Cell::default(),
             handed_over: Cell::default(),
+            passed_on: Cell::default(),
+            deferred: Cell::default(),
+            defer_overdue: Cell::default(),
             waiting: Cell::default(),
         }
     }

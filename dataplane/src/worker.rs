@@ -16,9 +16,11 @@ use conntrack::shard::Shard;
 use packet::{BURST, Burst, DropReason, FlowKey, Frame, PacketIo, PortIndex, Unsendable};
 use ruleset::ids::WorkerId;
 use ruleset::program::Program;
+use sync::records::Role;
 
 use crate::control::{FlowJob, FromWorker, MESSAGES_PER_TURN, TWIN_QUEUE, ToWorker, WorkerLink};
-use crate::flows::{Flows, Recording};
+use crate::flows::{Around, Flows, Recording};
+use crate::ha::{self, Cluster};
 use crate::hooks::gather::Gathering;
 use crate::hooks::{self, Rules};
 use crate::icmp;
@@ -35,6 +37,9 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
 /// How much of the queue to the twin thread packets for this node itself may fill.
 pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
+
+/// Bursts that a new owner discards of each port at most: more than a receive ring holds.
+const DISCARDED: usize = 32_768 / BURST;
 
 /// Connections that rules count and that are looked at each time.
 const TALLIED: usize = 512;
@@ -64,6 +69,8 @@ pub struct Local<Io: PacketIo> {
     pub(crate) rules: Rules,
     /// Connections.
     pub(crate) flows: Flows,
+    /// Its part in a cluster.
+    pub(crate) cluster: Option<Box<Cluster<Io::Frame>>>,
     /// Fragments that wait for their first one; not there while they are looked at.
     pub(crate) gathering: Option<Box<Gathering<Io::Frame>>>,
     /// What the packet under way leaves to be remembered.
@@ -88,7 +95,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// A worker over `io`, which begins with `tables`, these flows and no rules, and sends at most `icmp_rate` errors a second.
     pub fn new(
         io: Io,
-        link: WorkerLink<Io::Frame>,
+        mut link: WorkerLink<Io::Frame>,
         tables: Arc<Tables>,
         shard: Shard,
         icmp_rate: u32,
@@ -99,13 +106,19 @@ impl<Io: PacketIo> Worker<Io> {
             .iter()
             .map(|port| Out { burst: Burst::new(), up: port.state.up })
             .collect();
+        let mut flows = Flows::new(shard, *link.peers.owners(), link.worker);
+        let cluster = link.cluster.take().map(|mut cluster| {
+            flows.cluster(cluster.share, std::mem::take(&mut cluster.exempt));
+            Box::new(Cluster::new(cluster, &flows.shard))
+        });
         Self {
             tables,
             program: Arc::default(),
             local: Local {
                 io,
                 rules: Rules::new(link.worker),
-                flows: Flows::new(shard, *link.peers.owners(), link.worker),
+                flows,
+                cluster,
                 gathering: Some(Box::new(Gathering::new(Limits::default()))),
                 recording: Recording::default(),
                 link,
@@ -136,22 +149,24 @@ impl<Io: PacketIo> Worker<Io> {
     /// One turn. Returns how many frames it handled: zero tells the runtime that it may rest.
     pub fn turn(&mut self, now: Tick) -> usize {
         self.serve_control(now);
-        let mut handled = self.serve_twins(now);
         let mut burst = Burst::new();
+        let role = self.heed_role(&mut burst, now);
+        let mut handled = self.serve_twins(now);
         handled += self.serve_peers(&mut burst, now);
-        for port in (0..self.tables.ports.len() as u16).map(PortIndex) {
-            let received = self.local.io.rx(port, &mut burst);
+        let ports = if role == Role::Held { 0 } else { self.tables.ports.len() as u16 };
+        for port in (0..ports).map(PortIndex) {
+            let received = self.receive(port, &mut burst);
             if received == 0 {
                 continue;
             }
             handled += received;
-            if let Some(stats) = self.local.link.stats.port(port) {
-                stats.rx_packets.add(received as u64);
-                stats.rx_bytes.add(burst.iter().map(|frame| frame.len() as u64).sum());
-            }
             let view = View { tables: &self.tables, program: &self.program };
+            if matches!(role, Role::Standby | Role::Redirecting) {
+                ha::sift(view, &mut self.local, port, &mut burst, role);
+            }
             pipeline::run(view, &mut self.local, port, &mut burst, now);
         }
+        handled += self.exchange_flows(now, handled == 0);
         let Local { flows, link, .. } = &mut self.local;
         flows.keep_house(&mut link.peers, now);
         if now.since(self.kept) >= HOUSEKEEPING {
@@ -163,10 +178,52 @@ impl<Io: PacketIo> Worker<Io> {
         handled
     }
 
+    /// What this node is to the others now. It has just become the owner: what was received before is discarded.
+    fn heed_role(&mut self, burst: &mut Burst<Io::Frame>, now: Tick) -> Role {
+        let Some(cluster) = self.local.cluster.as_deref_mut() else { return Role::Active };
+        let discard = cluster.begin(&mut self.local.flows.shard, now);
+        let role = cluster.role();
+        if discard {
+            for port in (0..self.tables.ports.len() as u16).map(PortIndex) {
+                for _ in 0..DISCARDED {
+                    if self.receive(port, burst) == 0 {
+                        break;
+                    }
+                    self.local.drop_burst(port, DropReason::Standby, burst);
+                }
+            }
+        }
+        role
+    }
+
+    /// Takes in a burst from a port, and counts it.
+    #[inline(always)]
+    fn receive(&mut self, port: PortIndex, burst: &mut Burst<Io::Frame>) -> usize {
+        let received = self.local.io.rx(port, burst);
+        if received > 0
+            && let Some(stats) = self.local.link.stats.port(port)
+        {
+            stats.rx_packets.add(received as u64);
+            stats.rx_bytes.add(burst.iter().map(|frame| frame.len() as u64).sum());
+        }
+        received
+    }
+
+    /// The flows that changed go to the other nodes, and theirs come in.
+    fn exchange_flows(&mut self, now: Tick, idle: bool) -> usize {
+        let Local { cluster: Some(cluster), flows, link, .. } = &mut self.local else { return 0 };
+        let around = Around { tables: &self.tables, peers: &mut link.peers };
+        let done = cluster.finish(flows, around, now, idle);
+        let view = View { tables: &self.tables, program: &self.program };
+        self.local.serve_deferred(view, now);
+        done
+    }
+
     /// Sends what is queued and frees what waits. The worker may be dropped, or turned again, afterwards.
     pub fn drain(&mut self) {
         self.local.transmit_all();
         self.local.drop_fragments();
+        self.local.drop_deferred();
         while let Some((port, frame)) = self.local.link.from_twin.pop() {
             self.local.drop(port, DropReason::Shutdown, frame);
         }
@@ -216,6 +273,13 @@ impl<Io: PacketIo> Worker<Io> {
                     self.local.flows.cache(on);
                     let recipes = self.local.flows.begin_era();
                     self.retire(FromWorker::RetiredProgram(None, recipes));
+                }
+                Ok(ToWorker::PassOn(onward)) => {
+                    let old =
+                        self.local.cluster.as_deref_mut().map(|cluster| cluster.pass_on_to(onward));
+                    if let Some(old) = old {
+                        self.retire(FromWorker::RetiredPassOn(old));
+                    }
                 }
                 Ok(ToWorker::IcmpRate(per_second)) => {
                     self.local.limit = icmp::Limit::new(per_second)
@@ -488,8 +552,16 @@ impl<Io: PacketIo> Local<Io> {
             return;
         };
         let burst = &mut out.burst;
-        if !out.up && !burst.is_empty() {
-            stats.drop(DropReason::PortDown, burst.len() as u64);
+        if burst.is_empty() {
+            return;
+        }
+        let refused = match &self.cluster {
+            _ if !out.up => Some(DropReason::PortDown),
+            Some(cluster) => cluster.refuses(),
+            None => None,
+        };
+        if let Some(reason) = refused {
+            stats.drop(reason, burst.len() as u64);
             return self.io.free(burst);
         }
         for _ in 0..2 {

@@ -161,6 +161,10 @@ pub trait Hands {
     /// What this node is to the group from now on. Workers heed it before their next burst.
     fn become_role(&mut self, group: Group, role: Role, term: Term, owner: Option<NodeId>);
 
+    /// The old owner has handed over, and passes packets on already: the new one, which this node is about to become, keeps what it
+    /// has received. Without, a new owner discards that, for the old one may have forwarded it.
+    fn handed_over(&mut self) {}
+
     /// Renews the workers' lease up to `until`.
     fn lease(&mut self, until: packet::Tick);
 

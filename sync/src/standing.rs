@@ -9,7 +9,7 @@
 //!
 //! [`Standing::set`], [`renew`](Standing::renew) and the sleeping half of the bell are the sync thread's alone. Workers read, and ring.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use packet::Tick;
 
@@ -24,6 +24,8 @@ pub struct Standing {
     role: AtomicU64,
     /// A [`Tick`]. Written by the sync thread.
     lease: AtomicU64,
+    /// The old owner has handed over. Written by the sync thread, before the role that it stands for.
+    handed_over: AtomicBool,
     /// Written by both sides.
     bell: Bell,
 }
@@ -31,14 +33,31 @@ pub struct Standing {
 impl Standing {
     /// Of a node that is this until somebody says otherwise. It may not forward before its lease is renewed.
     pub fn new(role: Role) -> Self {
-        let standing =
-            Self { role: AtomicU64::new(0), lease: AtomicU64::new(0), bell: Bell::new() };
+        let standing = Self {
+            role: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
+            handed_over: AtomicBool::new(false),
+            bell: Bell::new(),
+        };
         standing.set(role, Term::default(), None);
         standing
     }
 
+    /// The old owner has handed over: this node is active next.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this node is active because the old owner has handed over.
+    pub fn was_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
+    }
+
     /// What this node is from now on.
     pub fn set(&self, role: Role, term: Term, owner: Option<NodeId>) {
+        if role != Role::Active {
+            self.handed_over.store(false, Ordering::Relaxed);
+        }
         let owner = owner.map_or(0, |owner| u64::from(owner.get()) + 1);
         let word = u64::from(term.0) << 16 | owner << 8 | role as u64;
         self.role.store(word, Ordering::Release);

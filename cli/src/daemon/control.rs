@@ -334,6 +334,7 @@ fn serve_worker(
                 drop(tables);
                 retired = true;
             }
+            Ok(FromWorker::RetiredPassOn(_)) => {}
             Ok(FromWorker::RetiredProgram(program, _recipes)) => {
                 drop(program);
                 retired = true;

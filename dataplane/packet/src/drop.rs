@@ -116,6 +116,12 @@ drop_reasons! {
     FlowTableFull = "flow_table_full", "The flow table was full, and none of the flows near could be given up.";
     FlowClash = "flow_clash", "Another flow was there first with the same addresses and ports.";
     NatExhausted = "nat_exhausted", "No address and port was free to translate the flow to.";
+    // a pair of nodes
+    Standby = "standby", "Another node of the cluster forwards; this one stands by.";
+    Passive = "passive", "This node only watches: what it would have sent ends here.";
+    LeaseOver = "lease_over", "The node stood still for so long that another may forward by now.";
+    DeferFull = "defer_full", "Too many first packets wait until a standby has their flow.";
+    DeferTimeout = "defer_timeout", "No standby had the packet's flow in time, and the configuration is strict.";
     // resources
     NoMemory = "no_memory", "No frame was free in the pool, or no headroom in the frame.";
     HandoffFull = "handoff_full", "The ring to the worker that owns the packet's flow was full.";

@@ -1,6 +1,7 @@
 //! Flows that `masquerade` put behind an interface's address end with it.
 //!
 //! Unlike Linux, an interface that goes down does not end them as long as it has the address: here a lost carrier looks the same.
+//! Where nodes are a cluster, a lost address does not end them, either: it has moved to another node, and they go on there.
 
 use conntrack::Slot;
 use nat::Sweep;
@@ -48,6 +49,7 @@ impl Flows {
             let index = was.iface.index;
             match new.iter().find(|entry| entry.iface.index == index) {
                 None => self.sweeps.push_back(Sweep::device(index.0)),
+                Some(_) if self.addresses_move => {}
                 Some(is) => {
                     let lost = was.addresses.iter().filter(|prefix| {
                         !is.addresses.iter().any(|other| other.addr == prefix.addr)

@@ -19,6 +19,7 @@
 mod behind;
 mod recipe;
 mod replay;
+mod replicated;
 mod translate;
 
 use std::collections::VecDeque;
@@ -29,20 +30,22 @@ use conntrack::track::{self, Input, Tracked};
 use conntrack::{Direction, Flow, Guess, Hash, Info, Slot, Status};
 use nat::{Masquerades, Numbers, Sources, Sweep};
 use packet::wire::ip;
-use packet::{DropReason, FlowKey, FragmentPart, Frame, L2Kind, PacketIo, Tick};
+use packet::{DropReason, FlowKey, FragmentPart, Frame, L2Kind, Layers, PacketIo, Tick};
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
 use ruleset::packet::Recorder;
 use zerocopy::transmute;
 
+use crate::ha::{Exempt, Share};
 use crate::hooks::Spot;
 use crate::owners::{Owners, Peers};
-use crate::pipeline::{Packet, Step};
+use crate::pipeline::{Origin, Packet, Step};
 use crate::tables::IfaceSlot;
 use crate::worker::Local;
 
 pub use recipe::Recipes;
 pub(crate) use replay::replay;
+pub(crate) use replicated::Around;
 
 /// Flows whose timeout is looked at in a turn: more than can be made in one.
 const EXPIRED_PER_TURN: usize = 2 * packet::BURST;
@@ -103,6 +106,12 @@ pub(crate) struct Flows {
     /// Which source was translated to what.
     sources: Sources,
     owners: Owners,
+    /// The ports that NAT may choose.
+    share: Share,
+    /// UDP to these is never tracked: what nodes say to each other.
+    exempt: Vec<Exempt>,
+    /// An address that an interface loses ends no flows: it goes to the node that takes over, and they with it.
+    addresses_move: bool,
     me: WorkerId,
     /// Flows whose reply key looks like another worker's, which was told.
     aliens: VecDeque<Alien>,
@@ -127,6 +136,9 @@ impl Flows {
             numbers: Numbers::new(),
             sources,
             owners,
+            share: Share::ALL,
+            exempt: Vec::new(),
+            addresses_move: false,
             me,
             aliens: VecDeque::with_capacity(if owners.workers() > 1 { ALIENS } else { 0 }),
             recipes: Recipes::new(),
@@ -137,6 +149,12 @@ impl Flows {
             sweeps: VecDeque::new(),
             shard,
         }
+    }
+
+    /// This node is one of a cluster: NAT chooses of its share of ports, what goes to `exempt` is not tracked, and addresses come
+    /// and go without their flows.
+    pub(crate) fn cluster(&mut self, share: Share, exempt: Vec<Exempt>) {
+        (self.share, self.exempt, self.addresses_move) = (share, exempt, true);
     }
 
     /// Switches the cache on or off: with the same rules and packets, only speed may differ.
@@ -210,6 +228,13 @@ impl Flows {
         flow.key(Direction::Original).protocol != ip::TCP || !ends.contains(&tcp.state)
     }
 
+    /// Whether a packet is of a flow that is not this node's own business, but that of whoever owns the flows.
+    pub(crate) fn is_shared(&self, layers: &Layers) -> bool {
+        let key = track::lookup_key(layers, [0; 2]);
+        let found = self.shard.find(&key, self.shard.hash(&key));
+        found.is_some_and(|(slot, _)| self.shard.is_shared(slot))
+    }
+
     /// Where a packet to be replayed goes that is translated: where its answers come from.
     #[inline(always)]
     pub(crate) fn destination<'p>(&'p self, packet: &'p Packet) -> &'p [u8; 16] {
@@ -246,6 +271,11 @@ impl Flows {
         let found = found
             .filter(|(slot, way)| self.shard.flow(*slot).is_some_and(|flow| *flow.key(*way) == key))
             .or_else(|| self.shard.find(&key, self.shard.hash(&key)));
+        if found.is_none() && self.exempt.iter().any(|exempt| exempt.has(&key)) {
+            packet.ct = Ct::None;
+            packet.meta.untracked = true;
+            return Ok(());
+        }
         let place = match (spot.family, spot.hook) {
             (Family::Bridge, _) => track::Place::Bridge,
             (_, Hook::Output) => track::Place::Output,
@@ -269,10 +299,15 @@ impl Flows {
     pub(crate) fn confirm<F>(
         &mut self,
         packet: &Packet,
+        spot: Spot<'_>,
         peers: &mut Peers<F>,
         now: Tick,
     ) -> Result<(), DropReason> {
         let Some(slot) = self.unconfirmed(packet) else { return Ok(()) };
+        if spot.hook == Hook::Input || packet.origin != Origin::Received {
+            // It begins or ends at this node, and dies with it.
+            self.shard.set_local(slot);
+        }
         if let Some(reply) = self.shard.flow(slot).map(|flow| *flow.key(Direction::Reply))
             && self.owners.workers() > 1
             && self.owners.of(&reply) != self.me

@@ -14,6 +14,7 @@ use ruleset::packet::{Side, To, Translate};
 use ruleset::verdict::Verdict;
 
 use super::{Ct, Flows};
+use crate::ha::Share;
 use crate::hooks::Spot;
 use crate::owners::Owners;
 use crate::pipeline::Packet;
@@ -36,6 +37,8 @@ struct Chance<'a> {
     sources: &'a mut Sources,
     /// None where nothing is to be changed for the owner's sake.
     owners: Option<&'a Owners>,
+    /// The ports that this node may choose.
+    share: Share,
     me: WorkerId,
     now: Tick,
 }
@@ -47,6 +50,10 @@ impl Pick for Chance<'_> {
 
     fn is_mine(&self, reply: &FlowKey) -> bool {
         self.owners.is_none_or(|owners| owners.workers() < 2 || owners.of(reply) == self.me)
+    }
+
+    fn is_ours(&self, port: u16) -> bool {
+        self.owners.is_none() || self.share.has(port)
     }
 
     fn nearest(&self, reply: &FlowKey, manip: Manip, port: u16) -> u16 {
@@ -87,12 +94,12 @@ impl Flows {
     }
 
     fn bind(&mut self, slot: Slot, side: Side, range: &Range) -> Result<(), DropReason> {
-        let Self { shard, numbers, sources, owners, me, now, .. } = self;
+        let Self { shard, numbers, sources, owners, share, me, now, .. } = self;
         // What a rule did not ask to have changed stays, as on Linux: the source's port of a flow whose source is not translated,
         // and a service's. Their answers come by an alias if they must.
         let asked = side == Side::Source && (range.addrs.is_some() || range.ports.is_some());
         let owners = asked.then_some(&*owners);
-        let mut pick = Chance { numbers, sources, owners, me: *me, now: *now };
+        let mut pick = Chance { numbers, sources, owners, share: *share, me: *me, now: *now };
         let bound = nat::bind(shard, slot, manip(side), range, &mut pick);
         bound.map(|_| ()).map_err(|_| DropReason::NatExhausted)
     }

@@ -62,7 +62,7 @@ impl<Io: PacketIo> Local<Io> {
                     rewritten |= packet.layers.key.dst != dst;
                     done
                 }
-                Entry::Confirm => self.flows.confirm(packet, &mut self.link.peers, now),
+                Entry::Confirm => self.flows.confirm(packet, spot, &mut self.link.peers, now),
             };
             if let Err(reason) = done {
                 self.drop(packet.port, reason, frame);

@@ -7,6 +7,7 @@ use packet::{
 use ruleset::family::{Family, Hook};
 use ruleset::model::Tracking;
 use ruleset::packet::{Recorder, arrival};
+use sync::records::Role;
 
 use super::gather::gather;
 use super::{BROADCAST, HOST, MULTICAST, OTHERHOST, PRIORITY, Spot, device, family_of, iface};
@@ -39,12 +40,15 @@ pub(crate) fn arrive<Io: PacketIo>(
             }
         }
     }
+    // Who only watches sees what is for others.
+    let passive = local.cluster.as_ref().is_some_and(|cluster| cluster.role() == Role::Passive);
     for (frame, (step, packet)) in burst.iter().zip(steps.iter_mut()) {
         packet.port = port;
         *step = pipeline::admit(view.tables, entry, frame, packet);
         // Whom it came for is what the device says, or a rule at its ingress.
         *step = match (*step, packet.meta.pkttype) {
             (Step::Drop(DropReason::NotOurMac), Some(kind)) if kind != OTHERHOST => Step::Rules,
+            (Step::Drop(DropReason::NotOurMac), _) if passive => Step::Rules,
             (Step::Route | Step::Twin, Some(OTHERHOST)) => Step::Drop(DropReason::NotOurMac),
             (step, _) => step,
         };

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use conntrack::shard::{Config, Shard};
-use dataplane::control::{self, FromWorker, ToWorker, Wake, WorkerHandle};
+use dataplane::control::{self, FromWorker, ToWorker, Wake, WorkerHandle, WorkerLink};
+use dataplane::ha::ClusterLink;
 use dataplane::rib::{
     Change, IfIndex, Iface, NeighbourState, NextHop, Prefix, Rib, Route, RouteKind, RouteTable,
     VlanTag,
@@ -151,10 +152,15 @@ impl Node {
     }
 
     pub fn with_ports(ports: &[PortState]) -> Self {
+        Self::in_cluster(ports, None)
+    }
+
+    pub fn in_cluster(ports: &[PortState], cluster: Option<ClusterLink>) -> Self {
         let pool = VecPool::new(4096);
         let mut rib = Rib::new(ports.to_vec());
         let wakes = Arc::new(Wakes::default());
         let (link, handle) = control::link(WorkerId(0), ports.len(), wakes.clone());
+        let link = WorkerLink { cluster, ..link };
         let tables = rib.publish().unwrap();
         let worker =
             Worker::new(VecIo::new(ports.len(), pool.clone()), link, tables, flows(), 1000);
@@ -213,7 +219,9 @@ impl Node {
             .try_iter()
             .filter_map(|message| match message {
                 FromWorker::Resolve { iface, addr } => Some((iface, addr)),
-                FromWorker::Retired(_) | FromWorker::RetiredProgram(..) => None,
+                FromWorker::Retired(_)
+                | FromWorker::RetiredPassOn(_)
+                | FromWorker::RetiredProgram(..) => None,
             })
             .collect()
     }

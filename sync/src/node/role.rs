@@ -303,6 +303,7 @@ impl Node {
                     let owner = self.owner.other() == Some(from);
                     if meant && owner && term > self.owner.claim.term && !self.stopping {
                         self.owner.reserve(term);
+                        hands.handed_over();
                         self.event(Event::Granted, now, hands);
                     }
                 }

@@ -1,0 +1,188 @@
+//! What a worker of a cluster does beside forwarding: it heeds what its node is to the others, and exchanges flows with them.
+//!
+//! # Overview
+//!
+//! ```text
+//! Worker::turn   begin        what the node is now (sync::standing); a new owner discards what was received before
+//!                receives     held: ports are not polled; standing by: only what is for this node itself goes on (standby)
+//!                finish       the replica serves and exports; first packets whose flow a standby has by now leave (defer)
+//! transmit_port  holds        past the lease nothing is sent
+//! ```
+//!
+//! # Who may touch what
+//!
+//! A [`Cluster`] belongs to its worker. What the sync thread writes it reads through [`sync::worker::Replica`].
+
+mod defer;
+mod standby;
+
+use std::sync::Arc;
+
+use conntrack::shard::Shard;
+use packet::wire::ip;
+use packet::{DropReason, FlowKey, PortIndex, Tick};
+use sync::records::Role;
+use sync::worker::Replica;
+
+use crate::control::Wake;
+use crate::flows::{Around, Flows};
+
+pub use defer::Defer;
+pub(crate) use defer::Deferred;
+pub(crate) use standby::sift;
+
+/// The time, where the one that a turn began with may be too old.
+pub trait Clock: Send {
+    /// Now.
+    fn now(&self) -> Tick;
+}
+
+/// The share of NAT's ports that a node chooses from: blocks of 16, dealt out in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    index: u16,
+    of: u16,
+}
+
+impl Share {
+    /// All ports: there is nobody to share with.
+    pub const ALL: Self = Self { index: 0, of: 1 };
+
+    /// That of a node, where so many share.
+    pub const fn new(node: u8, nodes: u8) -> Self {
+        let of = if nodes == 0 { 1 } else { nodes as u16 };
+        Self { index: node as u16 % of, of }
+    }
+
+    /// Whether a port, host order, is in it.
+    #[inline(always)]
+    pub const fn has(self, port: u16) -> bool {
+        (port / 16) % self.of == self.index
+    }
+}
+
+/// UDP to this is what nodes say to each other, and never tracked: it would breed records of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exempt {
+    /// 4 or 6.
+    pub family: u8,
+    /// IPv4 in the first four bytes.
+    pub addr: [u8; 16],
+    /// Host order.
+    pub port: u16,
+}
+
+impl Exempt {
+    /// Whether a packet with this key is.
+    pub(crate) fn has(&self, key: &FlowKey) -> bool {
+        key.protocol == ip::UDP
+            && key.family == self.family
+            && key.dst == self.addr
+            && key.dport == self.port.to_be_bytes()
+    }
+}
+
+/// A worker's part in a cluster, as the control side makes it.
+pub struct ClusterLink {
+    /// Exports and imports flows.
+    pub replica: Replica,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// Wakes the sync thread.
+    pub bell: Arc<dyn Wake>,
+    /// Ports that NAT may choose.
+    pub share: Share,
+    /// Never tracked.
+    pub exempt: Vec<Exempt>,
+    /// First packets that wait.
+    pub defer: Option<Defer>,
+}
+
+/// A worker's part in a cluster.
+pub(crate) struct Cluster<F> {
+    replica: Replica,
+    clock: Box<dyn Clock>,
+    bell: Arc<dyn Wake>,
+    pub(crate) deferred: Option<Deferred<F>>,
+    role: Role,
+    /// By port: the new owner's address there, while packets are passed on to it.
+    onward: Vec<Option<[u8; 6]>>,
+}
+
+impl<F> Cluster<F> {
+    /// Of a worker whose flows these are.
+    pub(crate) fn new(link: ClusterLink, shard: &Shard) -> Self {
+        let ClusterLink { replica, clock, bell, defer, .. } = link;
+        let deferred = defer.map(|how| Deferred::new(how, shard.capacity()));
+        Self { replica, clock, bell, deferred, role: Role::Standby, onward: Vec::new() }
+    }
+
+    /// A turn begins. True where this node has just become the owner without the old one's help: what was received before is to
+    /// be discarded, for the old one may have forwarded it.
+    pub(crate) fn begin(&mut self, shard: &mut Shard, now: Tick) -> bool {
+        self.replica.heed(shard, now);
+        let before = std::mem::replace(&mut self.role, self.replica.may(now).role);
+        let handed_over = self.replica.standing_of().was_handed_over();
+        self.role == Role::Active && before == Role::Standby && !handed_over
+    }
+
+    /// What this node is in this turn.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Why what is queued must not be sent: the sync thread was not there for so long that another may be the owner by now. That is
+    /// looked at for each burst, for this thread may have stood still since the turn began.
+    #[inline]
+    pub(crate) fn refuses(&self) -> Option<DropReason> {
+        match self.role {
+            Role::Active if !self.replica.may(self.clock.now()).forward => {
+                Some(DropReason::LeaseOver)
+            }
+            Role::Passive => Some(DropReason::Passive),
+            _ => None,
+        }
+    }
+
+    /// A turn ends: flows are exchanged. Returns how much there was to do.
+    pub(crate) fn finish<G>(
+        &mut self,
+        flows: &mut Flows,
+        around: Around<'_, G>,
+        now: Tick,
+        idle: bool,
+    ) -> usize {
+        let (shard, mut beside) = flows.beside(around);
+        let done = self.replica.turn(shard, &mut beside, now, idle);
+        if self.replica.wakes() {
+            self.bell.wake();
+        }
+        done
+    }
+
+    /// Where packets that come by `port` go on to.
+    fn onward(&self, port: PortIndex) -> Option<[u8; 6]> {
+        self.onward.get(usize::from(port.0)).copied().flatten()
+    }
+
+    /// The new owner's addresses, by port.
+    pub(crate) fn pass_on_to(&mut self, onward: Vec<Option<[u8; 6]>>) -> Vec<Option<[u8; 6]>> {
+        std::mem::replace(&mut self.onward, onward)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_do_not_overlap_and_leave_nothing_out() {
+        for nodes in 1..=4 {
+            for port in 0..=u16::MAX {
+                let mine = (1..=nodes).filter(|node| Share::new(*node, nodes).has(port));
+                assert_eq!(mine.count(), 1, "{port} of {nodes}");
+            }
+        }
+        assert!((0..=u16::MAX).all(|port| Share::ALL.has(port)));
+    }
+}
