@@ -117,7 +117,6 @@ pub(super) fn sending(of: &SendCounters, out: &mut Sum) {
     out.add("missing_repeated", of.repeated);
     out.add("missing_resolved", of.resolved);
     out.add("missing_lost", of.lost);
-    out.add("repairs_unanswered", of.unanswered);
     out.add("bulks_given", of.bulks);
     out.add("orphans_ended", of.orphans);
 }

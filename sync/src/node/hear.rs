@@ -6,6 +6,7 @@ use crate::hands::Hands;
 use crate::ids::{Epoch, NodeId};
 use crate::records::{Record, Role};
 use crate::wire::{self, Flags, Header, Malformed, Type};
+use crate::{Mutation, mutated};
 
 use super::alarm::Alarm;
 use super::config::{MS, after};
@@ -17,8 +18,8 @@ use super::{Counters, Node};
 
 /// For so long after its start a node may still hear what its last incarnation sent.
 const ECHO: u64 = 1_000 * MS;
-/// A bulk that began so short a time ago serves whoever asks for one now.
-const JUST_BEGUN: u64 = 10 * MS;
+/// Whoever acts under a term that has passed for so long does not hear this node.
+const STALE: u64 = 200 * MS;
 
 impl Node {
     /// A datagram that came, whole. It is decrypted in place.
@@ -122,6 +123,7 @@ impl Node {
         }
         if self.owner.other() == Some(header.node)
             && let Some(origin) = &mut self.origin
+            && !mutated(Mutation::NoHeartbeat)
         {
             origin.highest(header.lane, header.seq, now);
         }
@@ -243,17 +245,22 @@ impl Node {
         let acts = matches!(role, Role::Active | Role::Held);
         let before = self.owner.claim;
         if let Some(act) = self.owner.heard(claim) {
-            if self.owner.vacant {
-                self.vacant = now;
-            }
+            self.vacant = now;
             self.act(act, before, now, hands);
         }
-        if self.owner.claim != claim {
-            if acts && claim < self.owner.claim {
+        let stale = acts && claim < self.owner.claim;
+        if stale {
+            self.say_term(from, now, hands);
+        }
+        if let Some(member) = self.members.get_mut(from) {
+            // What is on its way when another takes over is of the old term and no cause for alarm.
+            let since = member.stale.filter(|_| stale).unwrap_or(now);
+            member.stale = stale.then_some(since);
+            if after(since, STALE) <= now {
                 self.alarms.raise(Alarm::Two(from), now, hands);
-                self.say_term(from, now, hands);
             }
-        } else if claim.owner == Some(from) {
+        }
+        if self.owner.claim == claim && claim.owner == Some(from) {
             if !acts && !self.owner.vacant {
                 self.vacant = now;
             }
@@ -324,11 +331,8 @@ impl Node {
                         continue;
                     }
                     asked.request = Some(request);
-                    let Some(began) = self.bulks.get_mut(index) else { continue };
-                    if began.is_none_or(|began| after(began, JUST_BEGUN) <= now) {
-                        *began = Some(now);
-                        lane.begin_bulk(now);
-                    }
+                    // One that runs already is joined.
+                    lane.begin_bulk(now);
                 }
                 _ => {}
             }

@@ -47,6 +47,8 @@ pub(super) struct Member {
     pub(super) ports: Ports,
     pub(super) lanes: [Acknowledged; LANES],
     pub(super) watermark: Option<Tick>,
+    /// Since when it acts under a term that has passed.
+    pub(super) stale: Option<Tick>,
     /// When it was last told that its term has passed.
     pub(super) told: Option<Tick>,
     /// It was heard since this node found out that it had been stopped.
@@ -67,6 +69,7 @@ impl Member {
             ports: Ports::new(),
             lanes: [Acknowledged::default(); LANES],
             watermark: None,
+            stale: None,
             told: None,
             since_gap: true,
         }

@@ -43,7 +43,7 @@ mod verify;
 use packet::Tick;
 
 use crate::hands::{Cause, Hands, Outbound, Saved};
-use crate::ids::{Epoch, FlowId, LANES, Lane, NodeId, Seq, Version};
+use crate::ids::{Epoch, FlowId, Lane, NodeId, Seq, Version};
 use crate::lane::{Budget, Pace, SendLane};
 use crate::records::Role;
 use crate::seal::Keyring;
@@ -86,8 +86,6 @@ pub struct Node {
     epoch: Epoch,
     frames: Frames,
     lanes: Vec<SendLane>,
-    /// When each lane's bulk began last.
-    bulks: [Option<Tick>; LANES],
     members: Members,
     owner: Owner,
     /// As long as another is the owner, and said HELLO.
@@ -138,7 +136,6 @@ impl Node {
             epoch: saved.epoch,
             frames: Frames::new(keys, config.cluster, config.node, saved.epoch),
             lanes,
-            bulks: [None; LANES],
             members: Members::new(),
             owner: Owner::new(config.node, config.group, config.passive, saved.reserved),
             origin: None,

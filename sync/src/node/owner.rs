@@ -220,8 +220,9 @@ impl Owner {
 
     /// What has to be on disk: `None` if it is. An owner leaves a term free, so that granting writes nothing either.
     pub(super) fn to_reserve(&self) -> Option<Term> {
-        let ahead = if self.is_owner() { 2 } else { 1 };
-        let wanted = Term(self.claim.term.max(self.granted).0.saturating_add(ahead));
+        let next = self.claim.term.max(self.granted).0.saturating_add(1);
+        let free = if self.is_owner() { self.claim.term.0.saturating_add(2) } else { next };
+        let wanted = Term(next.max(free));
         (wanted > self.reserved).then_some(wanted)
     }
 
@@ -236,5 +237,144 @@ impl Owner {
             self.granted = Term(self.claim.term.0.saturating_add(1));
         }
         self.granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS_ALL: [Event; EVENTS] = [
+        Event::Promote,
+        Event::Granted,
+        Event::HandOver,
+        Event::Abandon,
+        Event::Higher,
+        Event::Settled,
+        Event::Leave,
+    ];
+    const ROLES_ALL: [Role; ROLES] =
+        [Role::Standby, Role::Active, Role::Passive, Role::Held, Role::Redirecting];
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn claim(term: u32, owner: u8) -> Claim {
+        Claim { term: Term(term), owner: Some(node(owner)) }
+    }
+
+    /// A node 1 that has this role, under term 5, of which the terms up to 6 are reserved.
+    fn owner(role: Role) -> Owner {
+        let mut owner = Owner::new(node(1), Group(0), false, Term(6));
+        let whose = if matches!(role, Role::Active | Role::Held) { 1 } else { 2 };
+        (owner.role, owner.claim, owner.vacant) = (role, claim(5, whose), false);
+        owner
+    }
+
+    /// Each cell by its consequences, written down a second time, as sentences of the protocol rather than as a table.
+    #[test]
+    fn every_role_and_event() {
+        for role in ROLES_ALL {
+            for event in EVENTS_ALL {
+                let mut now = owner(role);
+                let act = now.event(event);
+                let was_owner = matches!(role, Role::Active | Role::Held);
+                let expected = match (role, event) {
+                    // Passive nodes learn, and do nothing else.
+                    (Role::Passive, Event::Higher) => (Role::Passive, Act::Follow),
+                    (Role::Passive, _) => (Role::Passive, Act::Nothing),
+                    // Whoever is promoted and is not forwarding does, under a new term.
+                    (Role::Active, Event::Promote) => (Role::Active, Act::Nothing),
+                    (_, Event::Promote) => (Role::Active, Act::Take),
+                    // A grant makes an owner of a node that is none.
+                    (_, Event::Granted) if was_owner => (role, Act::Nothing),
+                    (_, Event::Granted) => (Role::Active, Act::Take),
+                    // Only the owner hands over, and only once.
+                    (Role::Active, Event::HandOver) => (Role::Held, Act::Hold),
+                    (_, Event::HandOver) => (role, Act::Nothing),
+                    (Role::Held, Event::Abandon) => (Role::Active, Act::Resume),
+                    (_, Event::Abandon) => (role, Act::Nothing),
+                    // A greater claim ends ownership; after a switchover what comes here is passed on.
+                    (Role::Held | Role::Redirecting, Event::Higher) => {
+                        (Role::Redirecting, Act::Follow)
+                    }
+                    (_, Event::Higher) => (Role::Standby, Act::Follow),
+                    (Role::Redirecting, Event::Settled) => (Role::Standby, Act::Settle),
+                    (_, Event::Settled) => (role, Act::Nothing),
+                    // Whoever leaves owns nothing.
+                    (Role::Redirecting, Event::Leave) => (Role::Standby, Act::Settle),
+                    (_, Event::Leave) if was_owner => (Role::Standby, Act::Vacate),
+                    (_, Event::Leave) => (role, Act::Nothing),
+                };
+                assert_eq!((now.role, act), expected, "{role:?} {event:?}");
+                match act {
+                    Act::Take => assert_eq!((now.claim, now.vacant), (claim(6, 1), false)),
+                    Act::Vacate => assert!(now.vacant),
+                    _ => assert_eq!((now.claim, now.vacant), (owner(role).claim, false)),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_greater_claim_counts() {
+        for role in ROLES_ALL {
+            let known = owner(role).claim;
+            for lower in [claim(5, 0), claim(4, 15), claim(0, 2), Claim::default(), known] {
+                let mut now = owner(role);
+                assert_eq!(now.heard(lower), None, "{role:?} {lower:?}");
+                assert_eq!((now.role, now.claim), (role, known));
+            }
+            for greater in [claim(5, 3), claim(6, 0)] {
+                let mut now = owner(role);
+                assert_eq!(now.heard(greater), Some(Act::Follow), "{role:?} {greater:?}");
+                assert!(!now.is_owner() && !now.vacant);
+                assert_eq!((now.claim, now.other()), (greater, greater.owner));
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_incarnation_owned_is_nobodys() {
+        let mut now = Owner::new(node(1), Group(0), false, Term(6));
+        assert_eq!(now.heard(claim(5, 1)), Some(Act::Follow));
+        assert_eq!((now.role, now.other(), now.vacant), (Role::Standby, None, true));
+        assert_eq!(now.event(Event::Promote), Act::Take);
+        assert_eq!(now.claim, claim(6, 1));
+        // An owner is not deposed by what it was, but outbids it.
+        assert_eq!(now.heard(claim(9, 1)), Some(Act::Take));
+        assert_eq!((now.role, now.claim), (Role::Active, claim(10, 1)));
+        assert_eq!(now.heard(Claim { term: Term(12), owner: None }), Some(Act::Take));
+        assert_eq!(now.claim, claim(13, 1));
+    }
+
+    #[test]
+    fn a_granted_term_is_not_taken_back() {
+        let mut now = owner(Role::Active);
+        now.reserve(Term(7));
+        assert_eq!(now.event(Event::HandOver), Act::Hold);
+        assert_eq!((now.grant(), now.grant()), (Term(6), Term(6)));
+        assert_eq!(now.next_term(), Term(7));
+        assert_eq!(now.event(Event::Promote), Act::Take);
+        assert_eq!(now.claim, claim(7, 1));
+        assert_eq!(now.event(Event::HandOver), Act::Hold);
+        assert_eq!(now.grant(), Term(8));
+    }
+
+    #[test]
+    fn terms_are_reserved_ahead() {
+        let mut now = Owner::new(node(1), Group(0), false, Term(0));
+        assert!(!now.is_reserved());
+        assert_eq!(now.to_reserve(), Some(Term(1)));
+        now.reserve(Term(1));
+        assert_eq!((now.is_reserved(), now.to_reserve()), (true, None));
+        now.event(Event::Promote);
+        assert_eq!((now.claim, now.to_reserve()), (claim(1, 1), Some(Term(3))));
+        now.reserve(Term(3));
+        now.heard(claim(2, 2));
+        assert_eq!((now.to_reserve(), now.is_reserved()), (None, true));
+        now.heard(claim(8, 2));
+        assert_eq!((now.to_reserve(), now.is_reserved()), (Some(Term(9)), false));
     }
 }

@@ -171,10 +171,9 @@ impl Node {
                 self.redirecting = None;
                 self.origin = None;
                 self.refused = None;
-                for (lane, began) in self.lanes.iter_mut().zip(&mut self.bulks) {
+                for lane in &mut self.lanes {
                     // Flows have new names from now on: those of this node.
                     lane.begin_bulk(now);
-                    *began = Some(now);
                 }
             }
             Act::Follow => {
@@ -303,7 +302,6 @@ impl Node {
                     let owner = self.owner.other() == Some(from);
                     if meant && owner && term > self.owner.claim.term && !self.stopping {
                         self.owner.reserve(term);
-                        hands.handed_over();
                         self.event(Event::Granted, now, hands);
                     }
                 }

@@ -3,9 +3,9 @@
 //! # Overview
 //!
 //! The owner says digests of its lanes' flows; standbys compare. Every [`EVERY`] it says a tenth of the buckets of each lane.
-//! To verify, it says all, [`BUCKETS`] of each lane, and then asks for results: a DIGEST from bucket [`RESULT`] on. Without buckets
-//! that is the question, with them the answer: how many were compared, differed, and could not be compared. A standby that is to
-//! verify asks the owner first: a DIGEST from bucket [`ALL`] on, without buckets.
+//! To verify, it says that it begins, a DIGEST from bucket [`ALL`] on without buckets; then all, [`BUCKETS`] of each lane; and then
+//! asks for results, a DIGEST from bucket [`RESULT`] on. Without buckets that is the question, with them the answer: how many were
+//! compared, differed, and could not be compared. A standby that is to verify asks the owner to, by the DIGEST from [`ALL`] on.
 //!
 //! # Life cycle, who may touch what
 //!
@@ -131,7 +131,9 @@ impl Node {
         for record in wire::records(records) {
             match record {
                 Ok((Record::Digest { from: ALL, .. }, _)) => {
-                    if self.owner.is_owner() && self.verifying.all.is_none() {
+                    if !self.owner.is_owner() {
+                        self.verifying.tally = Verify::default();
+                    } else if self.verifying.all.is_none() {
                         self.verifying.all = Some(0);
                     }
                 }
@@ -181,6 +183,7 @@ impl Node {
         if let [compared, differ, skipped] = *buckets {
             if let Some((_, found)) = &mut self.verifying.asked
                 && self.owner.is_owner()
+                && found.running
             {
                 found.compared = found.compared.saturating_add(compared);
                 found.differ = found.differ.saturating_add(differ);
