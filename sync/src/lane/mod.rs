@@ -36,10 +36,21 @@
 //!
 //! Both belong to the sync thread alone. Both are pure: time is an argument, chance a seed.
 
-#[allow(dead_code, reason = "repair and bulk use the rest")]
+mod bulk;
+mod digest;
+mod entry;
+mod gaps;
+#[cfg(test)]
+mod model;
+mod open;
+mod pace;
 mod pages;
+mod peers;
 mod receive;
+mod repair;
+mod said;
 mod send;
+mod window;
 
 pub use receive::{DigestOutcome, ReceiveCounters, ReceiveLane, Received};
 pub use send::{SendCounters, SendLane};

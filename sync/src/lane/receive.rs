@@ -1,12 +1,35 @@
-//! The receiving side. See the module's overview.
+//! The receiving side: versions, stamps, bulks. Which datagrams are missing is `gaps`' to know.
+//!
+//! # FLOW_UPD of a flow that is not there
+//!
+//! Its FLOW_FULL was lost or is late, or a bulk has not come by yet. The slot remembers the version (*pending*); what brings the flow
+//! is newer, and all is well. If the FLOW_FULL comes in an older version after all (the two were reordered), it is applied, but
+//! its datagram counts as missing (*behind*): the repair brings what FLOW_UPD said. If there is nothing that could still
+//! bring the flow, the datagram of FLOW_UPD itself counts as missing.
 
 use arrayvec::ArrayVec;
 use packet::Tick;
 
 use super::Table;
-use super::pages::Pages;
-use crate::ids::{FlowId, Generation, Lane, NodeId, Seq, Version};
-use crate::wire::{self, Kind};
+use super::digest::{BUCKETS, Digest};
+use super::entry::Entry;
+use super::gaps::{Gaps, RANGES};
+use super::pages::{PAGE, Pages};
+use crate::ids::{FlowId, Lane, NodeId, Seq};
+use crate::records::Record;
+use crate::wire::{self, Kind, Malformed};
+use crate::{Mutation, mutated};
+
+/// All in nanoseconds. A gap that is older is given up.
+const TOO_OLD: u64 = 1_000_000_000;
+/// A sender that said nothing for so long is silent: gaps do not grow older by that.
+const SILENCE: u64 = 100_000_000;
+/// A bulk that was asked for and has not begun after so long has to be asked for again, …
+const ASK_AGAIN: u64 = 250_000_000;
+/// … and one that does not go on.
+const STALLED: u64 = 5_000_000_000;
+/// Pages of entries that are swept in one go.
+const SWEEP: u32 = 16;
 
 /// What a receiving lane counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +38,7 @@ pub struct ReceiveCounters {
     pub datagrams: u64,
     /// Datagrams that were taken before, or are from before the bulk was asked for.
     pub duplicates: u64,
-    /// Datagrams that could not be read.
+    /// Datagrams that could not be read, and records of flows that are not of this lane.
     pub malformed: u64,
     /// Records that were applied.
     pub applied: u64,
@@ -23,11 +46,13 @@ pub struct ReceiveCounters {
     pub stale: u64,
     /// Records of slots for which there is no room.
     pub beyond: u64,
-    /// Updates of flows that were not there: their datagrams are asked for again.
+    /// Updates of flows that were not there.
     pub unknown: u64,
+    /// Datagrams that count as missing though they came, because of such updates.
+    pub refused: u64,
     /// Records that must be understood and are not.
     pub not_understood: u64,
-    /// Datagrams that were missed.
+    /// Datagrams that were missed when a later one came.
     pub gaps: u64,
     /// NACKs.
     pub nacks: u64,
@@ -63,13 +88,31 @@ pub enum DigestOutcome {
     Alarm,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    known: bool,
-    alive: bool,
-    worker: u8,
-    generation: u32,
-    version: u32,
+/// Where the bulk is that was asked for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bulk {
+    /// None is awaited.
+    None,
+    /// One that begins after `base` will do. `begun`: it has.
+    Asked {
+        base: u64,
+        begun: bool,
+        /// When it was asked for, or went on.
+        at: Option<Tick>,
+    },
+    /// Its end came in datagram `end`.
+    Ended { end: u64 },
+}
+
+/// What is to be done with a flow's record.
+enum Step {
+    Drop,
+    /// FLOW_UPD of a flow that is to come.
+    Pend,
+    Apply {
+        /// It is older than what FLOW_UPD had.
+        behind: bool,
+    },
 }
 
 /// The receiving side of a lane: of one node, one of its epochs, and one of its lanes.
@@ -78,20 +121,49 @@ pub struct ReceiveLane {
     node: NodeId,
     lane: Lane,
     entries: Pages<Entry>,
+    digest: Digest,
+    /// Buckets that differed the last time, by bit.
+    differed: [u64; BUCKETS / 64],
+    gaps: Gaps,
+    /// A bulk was asked for once: what comes is taken.
+    begun: bool,
+    /// It is known what was sent.
+    started: bool,
+    heard: Option<Tick>,
     stamp: u32,
-    highest: u64,
+    bulk: Bulk,
+    wants_bulk: bool,
+    whole: bool,
+    /// What it vouched for when it was whole last.
+    vouched: u64,
+    partial: bool,
+    sweep: Option<u32>,
+    /// The slot up to which entries were swept.
+    swept: Option<u32>,
     counters: ReceiveCounters,
 }
 
 impl ReceiveLane {
     /// Of a lane with at most so many slots. `seed`: of its random delays.
-    pub fn new(node: NodeId, lane: Lane, slots: u32, _seed: u64) -> Self {
+    pub fn new(node: NodeId, lane: Lane, slots: u32, seed: u64) -> Self {
         Self {
             node,
             lane,
             entries: Pages::new(slots),
+            digest: Digest::new(),
+            differed: [0; BUCKETS / 64],
+            gaps: Gaps::new(seed),
+            begun: false,
+            started: false,
+            heard: None,
             stamp: 0,
-            highest: 0,
+            bulk: Bulk::None,
+            wants_bulk: true,
+            whole: false,
+            vouched: 0,
+            partial: false,
+            sweep: None,
+            swept: None,
             counters: ReceiveCounters::default(),
         }
     }
@@ -102,133 +174,433 @@ impl ReceiveLane {
         seq: Seq,
         want_ack: bool,
         payload: &[u8],
-        _now: Tick,
+        now: Tick,
         table: &mut dyn Table,
     ) -> Received {
-        let mut received = Received { fresh: true, applied: 0 };
-        self.highest = self.highest.max(seq.0);
+        self.hear(now);
+        let Seq(seq @ 1..) = seq else { return Received::default() };
+        if !self.begun {
+            self.start(seq);
+            self.counters.duplicates += 1;
+            return Received::default();
+        }
+        if !self.started {
+            self.start(seq - 1);
+        }
+        if seq > self.gaps.highest() {
+            self.counters.gaps += seq - self.gaps.highest() - 1;
+            if self.gaps.advance(seq, now).is_err() {
+                self.abandon(seq - 1);
+                // One more is not too many now.
+                let _ = self.gaps.advance(seq, now);
+            }
+        } else if !self.gaps.is_open(seq) && !mutated(Mutation::NoReplayWindow) {
+            self.counters.duplicates += 1;
+            return Received::default();
+        }
+        // All of it is looked at before any of it is applied; and the memory that it needs comes meanwhile.
         for record in wire::records(payload) {
-            let Ok((_, bytes)) = record else { continue };
-            let (Some(kind), Some(id), Some(version)) =
-                (wire::kind(bytes), wire::flow_id(bytes), wire::version(bytes))
-            else {
-                continue;
-            };
-            received.applied += u32::from(self.flow(kind, id, version, bytes, want_ack, table));
+            match record {
+                Ok((_, bytes)) => {
+                    if let Some(id) = wire::flow_id(bytes) {
+                        self.entries.prefetch(id.slot());
+                    }
+                }
+                Err(Malformed::NotUnderstood(_)) => {
+                    self.partial = true;
+                    self.counters.not_understood += 1;
+                }
+                Err(Malformed::Length | Malformed::Body(_)) => {
+                    self.counters.malformed += 1;
+                    return Received::default();
+                }
+            }
+        }
+        let (mut applied, mut refused) = (0, false);
+        let mut rest = payload;
+        while let Some((record, behind)) = wire::split(rest) {
+            rest = behind;
+            match wire::kind(record) {
+                Some(kind @ (Kind::FULL | Kind::UPDATE | Kind::DELETE)) => {
+                    let (done, refuses) = self.flow(kind, record, seq, want_ack, table);
+                    applied += u32::from(done);
+                    refused |= refuses;
+                }
+                Some(Kind::SET | Kind::NEIGHBOUR) => table.elsewhere(record),
+                _ => self.control(record, seq, now),
+            }
         }
         self.counters.datagrams += 1;
-        received
+        self.counters.applied += u64::from(applied);
+        if refused {
+            self.counters.refused += 1;
+        } else {
+            self.gaps.close(seq);
+        }
+        self.gaps.settle();
+        self.end_bulk();
+        Received { fresh: true, applied }
     }
 
+    /// A flow's record: whether it was applied, and whether its datagram counts as missing for it.
+    #[inline]
     fn flow(
         &mut self,
         kind: Kind,
-        id: FlowId,
-        version: Version,
-        bytes: &[u8],
+        record: &[u8],
+        seq: u64,
         acknowledge: bool,
         table: &mut dyn Table,
-    ) -> bool {
-        let stamp = self.stamp;
-        let (node, lane) = (self.node, self.lane);
-        let Some(entry) = self.entries.get_mut(id.slot()) else {
+    ) -> (bool, bool) {
+        let (Some(id), Some(version)) = (wire::flow_id(record), wire::version(record)) else {
+            return (false, false);
+        };
+        if (id.node(), id.lane()) != (self.node, self.lane) {
+            self.counters.malformed += 1;
+            return (false, false);
+        }
+        let slot = id.slot();
+        if !self.entries.has(slot) {
             self.counters.beyond += 1;
-            return false;
+            self.partial = true;
+            return (false, false);
+        }
+        let entry = self.entries.get(slot);
+        let (generation, order) = entry.order(id.generation(), version);
+        let same = generation.is_eq();
+        let step = if generation.is_lt() {
+            Step::Drop
+        } else if kind == Kind::UPDATE && !(same && entry.is_alive()) {
+            if same && order.is_le() { Step::Drop } else { Step::Pend }
+        } else if kind == Kind::FULL && same && entry.is_pending() && order.is_lt() {
+            // It is not there yet, or comes once more: whoever sends it must not think that this is enough.
+            if entry.is_alive() {
+                return (false, true);
+            }
+            Step::Apply { behind: true }
+        } else if same && order.is_lt() || same && order.is_eq() && !self.says_anew(entry) {
+            Step::Drop
+        } else {
+            Step::Apply { behind: false }
         };
-        let order = id.generation().order(Generation::new(entry.generation));
-        if entry.known && (order.is_lt() || order.is_eq() && version.0 <= entry.version) {
-            self.counters.stale += 1;
-            return false;
-        }
-        let Some(worker) = (match kind {
-            Kind::FULL => wire::original_key(bytes).map(|key| table.owner_of(&key)),
-            _ => Lane::new(entry.worker),
-        }) else {
-            return false;
+        let step = match step {
+            Step::Drop if mutated(Mutation::NoVersionCheck) && kind != Kind::UPDATE => {
+                Step::Apply { behind: false }
+            }
+            step => step,
         };
-        if kind == Kind::UPDATE && !(entry.alive && order.is_eq()) {
-            self.counters.unknown += 1;
-            return false;
+        match step {
+            Step::Drop => {
+                self.counters.stale += 1;
+                (false, false)
+            }
+            Step::Pend => {
+                self.counters.unknown += 1;
+                // Of a newer flow, so the older is gone.
+                self.end(slot, entry, table);
+                let pending = Entry::new(id.generation(), version, 0, false, true, self.stamp);
+                self.set(slot, pending);
+                // All before it is here, and the flow is not: nothing else will bring it.
+                (false, self.whole && self.gaps.contiguous() + 1 >= seq)
+            }
+            Step::Apply { behind } => {
+                if entry.is_alive() && (kind == Kind::DELETE || !same) {
+                    self.end(slot, entry, table);
+                }
+                if kind == Kind::DELETE {
+                    let dead = Entry::new(id.generation(), version, 0, false, false, self.stamp);
+                    self.set(slot, dead);
+                    if mutated(Mutation::NoTombstones) {
+                        self.set(slot, Entry::default());
+                    }
+                    return (true, false);
+                }
+                let worker = if same && entry.is_alive() {
+                    Lane::new(entry.worker())
+                } else {
+                    wire::original_key(record).map(|key| table.owner_of(&key))
+                };
+                let Some(worker) = worker else { return (false, false) };
+                table.apply(worker, self.stamp, acknowledge, record);
+                let version = if behind { entry.version() } else { version };
+                let now =
+                    Entry::new(id.generation(), version, worker.get(), true, behind, self.stamp);
+                self.set(slot, now);
+                (true, behind)
+            }
         }
-        if entry.alive && (kind == Kind::DELETE || order.is_gt()) {
-            let old = FlowId::new(node, lane, id.slot(), Generation::new(entry.generation));
-            table.delete(Lane::new(entry.worker).unwrap_or(worker), old);
+    }
+
+    /// Whether the same version once more tells something: the flow itself, or that it lives after another bulk began.
+    fn says_anew(&self, entry: Entry) -> bool {
+        entry.is_pending() || entry.is_alive() && entry.stamp != self.stamp
+    }
+
+    fn end(&self, slot: u32, entry: Entry, table: &mut dyn Table) {
+        if entry.is_alive()
+            && let Some(worker) = Lane::new(entry.worker())
+        {
+            table.delete(worker, FlowId::new(self.node, self.lane, slot, entry.generation()));
         }
-        if kind != Kind::DELETE {
-            table.apply(worker, stamp, acknowledge, bytes);
+    }
+
+    #[inline]
+    fn set(&mut self, slot: u32, after: Entry) {
+        let Some(entry) = self.entries.get_mut(slot) else { return };
+        if entry.is_alive() {
+            self.digest.toggle(slot, entry.generation(), entry.version());
         }
-        *entry = Entry {
-            known: true,
-            alive: kind != Kind::DELETE,
-            worker: worker.get(),
-            generation: id.generation().get(),
-            version: version.0,
-        };
-        self.counters.applied += 1;
-        true
+        if after.is_alive() {
+            self.digest.toggle(slot, after.generation(), after.version());
+        }
+        *entry = after;
+    }
+
+    fn control(&mut self, record: &[u8], seq: u64, now: Tick) {
+        match wire::decode(record) {
+            Ok(Record::Resolve { seq: gap, since }) => {
+                self.gaps.promise(gap.0, seq.saturating_sub(since.into()), seq);
+            }
+            Ok(Record::Lost { from, to }) => {
+                if self.gaps.lost(from.0, to.0) {
+                    self.abandon(self.gaps.highest());
+                }
+            }
+            Ok(Record::BulkBegin { bulk, .. } | Record::BulkMark { bulk, .. }) => {
+                if let Bulk::Asked { base, .. } = self.bulk
+                    && begin_of(bulk, seq) > base
+                {
+                    self.bulk = Bulk::Asked { base, begun: true, at: Some(now) };
+                }
+            }
+            Ok(Record::BulkEnd { bulk, .. }) => {
+                if let Bulk::Asked { base, .. } = self.bulk
+                    && begin_of(bulk, seq) > base
+                {
+                    self.bulk = Bulk::Ended { end: seq };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is missing cannot be had any more, or not so: all up to `seq` is to be had from a bulk.
+    fn abandon(&mut self, seq: u64) {
+        self.vouched = self.watermark().0;
+        self.gaps.reset(seq);
+        self.whole = false;
+        self.bulk = Bulk::None;
+        self.wants_bulk = true;
+        self.counters.abandoned += 1;
+    }
+
+    fn end_bulk(&mut self) {
+        if let Bulk::Ended { end } = self.bulk
+            && (self.gaps.contiguous() >= end || mutated(Mutation::SweepEarly))
+        {
+            self.bulk = Bulk::None;
+            self.wants_bulk = false;
+            self.whole = true;
+            self.sweep = Some(self.stamp);
+            self.swept = Some(0);
+            self.differed = [0; BUCKETS / 64];
+            self.counters.bulks += 1;
+        }
+    }
+
+    fn hear(&mut self, now: Tick) {
+        if self.heard.is_some_and(|heard| now.0 >= heard.0.saturating_add(SILENCE)) {
+            self.gaps.excuse(now);
+        }
+        self.heard = self.heard.max(Some(now));
+        self.gaps.hear();
+    }
+
+    /// The first is heard: what was sent up to `seq`, before this one listened, the bulk says; and one that began by then will not do.
+    fn start(&mut self, seq: u64) {
+        self.started = true;
+        self.gaps.reset(self.gaps.highest().max(seq));
+        if let Bulk::Asked { base, .. } = &mut self.bulk {
+            *base = (*base).max(seq);
+        }
     }
 
     /// Any other datagram of the sender's says the highest number that it sent.
-    pub fn highest(&mut self, seq: Seq, _now: Tick) {
-        self.highest = self.highest.max(seq.0);
+    pub fn highest(&mut self, seq: Seq, now: Tick) {
+        self.hear(now);
+        let seq = seq.0;
+        if !self.begun || !self.started {
+            self.start(seq);
+        } else if seq > self.gaps.highest() {
+            self.counters.gaps += seq - self.gaps.highest();
+            if self.gaps.advance(seq, now).is_err() {
+                self.abandon(seq);
+            }
+        }
     }
 
-    /// Ranges of a NACK that is due. The last may end at `Seq(u64::MAX)`: from there on nothing is here.
-    pub fn poll(&mut self, _now: Tick) -> Option<ArrayVec<(Seq, Seq), 32>> {
-        None
+    /// Ranges of a NACK that is due.
+    pub fn poll(&mut self, now: Tick) -> Option<ArrayVec<(Seq, Seq), RANGES>> {
+        self.sweep_entries();
+        if let Bulk::Asked { at: at @ None, .. } = &mut self.bulk {
+            *at = Some(now);
+        }
+        if self.is_silent(now) {
+            return None;
+        }
+        if let Bulk::Asked { begun, at: Some(at), .. } = self.bulk {
+            let patience = if begun { STALLED } else { ASK_AGAIN };
+            self.wants_bulk |= now.0 >= at.0.saturating_add(patience);
+        }
+        if self.gaps.oldest().is_some_and(|oldest| now.0 > oldest.0.saturating_add(TOO_OLD)) {
+            self.abandon(self.gaps.highest());
+        }
+        let ranges = self.gaps.ask(now)?;
+        self.counters.nacks += 1;
+        Some(ranges.iter().map(|&(from, to)| (Seq(from), Seq(to))).collect())
+    }
+
+    /// Nothing is asked of a sender that may be dead, and nothing is held against it.
+    fn is_silent(&self, now: Tick) -> bool {
+        self.heard.is_none_or(|heard| now.0 >= heard.0.saturating_add(SILENCE))
+    }
+
+    /// Flows that the bulk did not say are not there any more; workers end them by their stamp.
+    fn sweep_entries(&mut self) {
+        let Some(from) = self.swept else { return };
+        let (stamp, used) = (self.stamp, self.entries.used());
+        let mut slot = from;
+        for _ in 0..SWEEP {
+            if slot >= used {
+                self.swept = None;
+                return;
+            }
+            let digest = &mut self.digest;
+            self.entries.each_of_page(slot, |slot, entry| {
+                if entry.is_alive() && entry.stamp != stamp {
+                    digest.toggle(slot, entry.generation(), entry.version());
+                    *entry = entry.dead();
+                }
+            });
+            slot = slot.saturating_add(PAGE as u32);
+        }
+        self.swept = Some(slot);
     }
 
     /// Another standby asked for these.
-    pub fn heard_missing(&mut self, _ranges: &[(Seq, Seq)], _now: Tick) {}
-
-    /// All that was sent up to here is in the table.
-    pub fn watermark(&self) -> Seq {
-        Seq(self.highest)
+    pub fn heard_missing(&mut self, ranges: &[(Seq, Seq)], now: Tick) {
+        let ranges: ArrayVec<(u64, u64), RANGES> =
+            ranges.iter().take(RANGES).map(|(from, to)| (from.0, to.0)).collect();
+        self.gaps.heard_asked(&ranges, now);
     }
 
-    /// All flows have to be said to it, and nobody does.
+    /// All that was sent up to here is in the table. It stands still while this lane is not whole.
+    pub fn watermark(&self) -> Seq {
+        Seq(if self.whole { self.gaps.contiguous() } else { self.vouched })
+    }
+
+    /// All flows have to be said to it, and nobody does. Whoever sees this asks the sender and calls [`Self::begin`].
     pub fn wants_bulk(&self) -> bool {
-        false
+        self.wants_bulk
     }
 
     /// A bulk has come to its end, and since then no datagram was given up: this lane's part of being synchronised. Datagrams
     /// that are missing and are being repaired ([`Self::gaps`]) do not change it: if the sender dies, they are all that is lost.
     pub fn is_whole(&self) -> bool {
-        true
+        self.whole
     }
 
     /// Something must be understood that is not, or there was no room for a slot.
     pub fn is_partial(&self) -> bool {
-        false
+        self.partial
     }
 
     /// How many datagrams are missing.
     pub fn gaps(&self) -> usize {
-        0
+        self.gaps.open()
     }
 
-    /// A bulk is asked for: all that is applied from now on gets this stamp.
+    /// A bulk is asked for: all that is sent from now on gets this stamp. What was sent before and comes late is not taken.
+    /// A lane that is whole and misses nothing stays so.
     pub fn begin(&mut self, stamp: u32) {
+        if self.gaps.open() > 0 || !self.whole {
+            self.vouched = self.watermark().0;
+            self.whole = false;
+        }
+        self.gaps.reset(self.gaps.highest());
+        self.begun = true;
         self.stamp = stamp;
+        self.bulk = Bulk::Asked { base: self.gaps.highest(), begun: false, at: None };
+        self.wants_bulk = false;
+        self.partial = false;
+        self.sweep = None;
+        self.swept = None;
     }
 
     /// Once after each bulk: what has another stamp is to be swept.
     pub fn sweep_due(&mut self) -> Option<u32> {
-        None
+        self.sweep.take()
     }
 
     /// Digests of the sender's from bucket `from` on, as of `seq`.
-    pub fn digest(&mut self, _seq: Seq, _from: u16, _buckets: &[u64], _now: Tick) -> DigestOutcome {
-        DigestOutcome::NotComparable
+    pub fn digest(&mut self, seq: Seq, from: u16, buckets: &[u64], now: Tick) -> DigestOutcome {
+        self.highest(seq, now);
+        let comparable = self.whole
+            && !self.partial
+            && self.swept.is_none()
+            && self.gaps.open() == 0
+            && self.gaps.highest() == seq.0;
+        if !comparable {
+            return DigestOutcome::NotComparable;
+        }
+        let mut outcome = DigestOutcome::Same;
+        for (n, (theirs, ours)) in
+            (usize::from(from)..).zip(buckets.iter().zip(self.digest.from(from)))
+        {
+            let Some(differed) = self.differed.get_mut(n / 64) else { break };
+            let bit = 1 << (n % 64);
+            if theirs == ours {
+                *differed &= !bit;
+                continue;
+            }
+            self.counters.mismatches += 1;
+            let twice = *differed & bit != 0 || outcome == DigestOutcome::Alarm;
+            outcome = if twice { DigestOutcome::Alarm } else { DigestOutcome::Differs };
+            *differed |= bit;
+        }
+        if outcome == DigestOutcome::Alarm {
+            self.counters.alarms += 1;
+            self.abandon(self.gaps.highest());
+        }
+        outcome
     }
 
     /// When [`Self::poll`] has something to do.
-    pub fn next(&self, _now: Tick) -> Option<Tick> {
-        None
+    pub fn next(&self, now: Tick) -> Option<Tick> {
+        if self.swept.is_some() {
+            return Some(now);
+        }
+        if self.is_silent(now) {
+            return None;
+        }
+        let asked = match self.bulk {
+            Bulk::Asked { at: None, .. } => Some(now),
+            Bulk::Asked { begun, at: Some(at), .. } if !self.wants_bulk => {
+                Some(Tick(at.0.saturating_add(if begun { STALLED } else { ASK_AGAIN })))
+            }
+            _ => None,
+        };
+        let gaps = (self.gaps.open() > 0).then(|| self.gaps.due());
+        [asked, gaps].into_iter().flatten().min()
     }
 
     /// What it counted.
     pub fn counters(&self) -> &ReceiveCounters {
         &self.counters
     }
+}
+
+/// The number of the datagram in which a bulk began, of which a record came in `seq`: see the module `bulk`.
+fn begin_of(bulk: u32, seq: u64) -> u64 {
+    seq.saturating_sub((seq as u32).wrapping_sub(bulk).into())
 }

@@ -1,18 +1,35 @@
-//! The sending side. See the module's overview.
+//! The sending side: packing, the window, pacing. What is repaired is in `repair`, what is said in bulk in `bulk`.
 
+use arrayvec::ArrayVec;
 use packet::Tick;
 
+use super::bulk::Bulk;
+use super::digest::Digest;
+use super::open::{Keep, Open};
+use super::pace::{AROUND, Bucket};
 use super::pages::Pages;
+use super::peers::Peers;
+use super::repair::{OURS, Repairs};
+use super::said::Said;
+use super::window::Window;
 use super::{Behind, Budget, Datagram, Pace, Progress};
 use crate::hands::{Cause, Inbound, Outbound};
-use crate::ids::{Group, Lane, NodeId, Seq, Term};
+use crate::ids::{FlowId, Group, Lane, NodeId, Seq, Term, Version};
 use crate::records::{Record, Role};
-use crate::wire::{self, PAYLOAD};
+use crate::wire::{self, Kind, PAYLOAD};
+use crate::{Mutation, mutated};
 
 /// A HEARTBEAT follows the last DATA after so long, in nanoseconds.
 const FIRST_BEAT: u64 = 1_000_000;
 /// And then others.
 const BEAT: u64 = 10_000_000;
+/// How soon to look again whether what is held back may go.
+const AGAIN: u64 = 200_000;
+/// Bytes of an encoded record of this module's, at most.
+pub(super) const CONTROL_RECORD: usize = 32;
+
+/// Where datagrams go.
+pub(super) type Emit<'a, 'b> = &'a mut (dyn FnMut(Datagram<'_>) + 'b);
 
 /// What a sending lane counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +42,9 @@ pub struct SendCounters {
     pub records: [u64; 7],
     /// Records that a newer one of the same slot had overtaken.
     pub stale: u64,
-    /// Records that no lane can send: of a slot that it has not, or without a flow.
+    /// FLOW_UPD that came before its FLOW_FULL: not sent, the flow asked for.
+    pub early: u64,
+    /// Records that no lane can send: of a slot that it has not, too long, or of a kind that workers have no say in.
     pub unfit: u64,
     /// Datagrams that were asked for again.
     pub missing: u64,
@@ -35,20 +54,12 @@ pub struct SendCounters {
     pub resolved: u64,
     /// Of these: out of the window.
     pub lost: u64,
-    /// Repairs that the worker did not answer.
-    pub unanswered: u64,
+    /// Of these: given up because too much was to be repaired, or the worker did not answer. They will be asked for again.
+    pub given_up: u64,
     /// Bulks that were begun.
     pub bulks: u64,
-    /// Flows that were ended because a bulk did not say them.
+    /// Flows that were ended because the worker, asked for them, did not know them.
     pub orphans: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(dead_code, reason = "repair reads it")]
-struct Said {
-    seq: u64,
-    generation: u32,
-    version: u32,
 }
 
 /// The sending side of a lane.
@@ -56,35 +67,61 @@ struct Said {
 pub struct SendLane {
     lane: Lane,
     pace: Pace,
-    role: Record<'static>,
-    said: Pages<Said>,
-    payload: Box<[u8; PAYLOAD]>,
-    len: usize,
-    records: usize,
-    since: Tick,
+    /// ROLE, encoded.
+    role: ArrayVec<u8, CONTROL_RECORD>,
+    pub(super) is_active: bool,
+    /// What is open was begun under another role.
+    role_changed: bool,
+    /// As flow ids have it; `None`: no flow was said yet.
+    pub(super) node: Option<NodeId>,
+    pub(super) said: Pages<Said>,
+    digest: Digest,
+    open: Open,
+    /// The last that was sent.
     highest: u64,
+    pub(super) window: Window,
+    pub(super) peers: Peers,
+    pub(super) repairs: Repairs,
+    pub(super) bulk: Bulk,
+    all_bytes: Bucket,
+    pub(super) repair_bytes: Bucket,
+    bulk_bytes: Bucket,
+    /// The time of the last call that told it.
+    pub(super) now: Tick,
     data: Option<Tick>,
     beat: Option<Tick>,
-    counters: SendCounters,
+    pub(super) counters: SendCounters,
 }
 
 impl SendLane {
     /// Of a lane with so many slots.
     pub fn new(lane: Lane, slots: u32, pace: Pace) -> Self {
-        Self {
+        let rate = pace.bytes_per_second;
+        let mut this = Self {
             lane,
             pace,
-            role: Record::Role { group: Group(0), role: Role::Standby, term: Term(0), owner: None },
+            role: ArrayVec::new(),
+            is_active: false,
+            role_changed: false,
+            node: None,
             said: Pages::new(slots),
-            payload: Box::new([0; PAYLOAD]),
-            len: 0,
-            records: 0,
-            since: Tick(0),
+            digest: Digest::new(),
+            open: Open::new(),
             highest: 0,
+            window: Window::new(pace.window),
+            peers: Peers::new(),
+            repairs: Repairs::new(),
+            bulk: Bulk::default(),
+            all_bytes: Bucket::new(rate),
+            repair_bytes: Bucket::new(rate.div_ceil(2)),
+            bulk_bytes: Bucket::new((rate / 10).saturating_mul(7).max(rate.min(1))),
+            now: Tick(0),
             data: None,
             beat: None,
             counters: SendCounters::default(),
-        }
+        };
+        this.set_role(Group(0), Role::Standby, Term(0), None);
+        this
     }
 
     /// Which lane this is.
@@ -94,136 +131,327 @@ impl SendLane {
 
     /// What datagrams say first from the next on. What was taken before this goes under the role that it was taken under.
     pub fn set_role(&mut self, group: Group, role: Role, term: Term, owner: Option<NodeId>) {
-        self.role = Record::Role { group, role, term, owner };
+        let mut bytes = [0; CONTROL_RECORD];
+        let length = wire::encode(&Record::Role { group, role, term, owner }, &mut bytes);
+        let bytes = bytes.get(..length.unwrap_or(0)).unwrap_or_default();
+        if self.role.as_slice() != bytes {
+            self.role.clear();
+            let _ = self.role.try_extend_from_slice(bytes);
+            self.role_changed = !self.open.is_empty();
+            self.open.soon |= self.role_changed;
+        }
+        self.is_active = role == Role::Active;
+    }
+
+    /// Asks for the memory that a record of this slot will need.
+    #[inline]
+    pub fn prefetch(&self, slot: u32) {
+        self.said.prefetch(slot);
     }
 
     /// Takes what came out of a worker's ring. Marks with tokens below 2⁶³ are not this lane's and are ignored.
-    pub fn take(&mut self, outbound: &Outbound<'_>, now: Tick, emit: &mut dyn FnMut(Datagram<'_>)) {
-        let Outbound::Record { cause, slot: _, bytes } = outbound else { return };
-        if let (Some(id), Some(version)) = (wire::flow_id(bytes), wire::version(bytes)) {
-            let Some(said) = self.said.get_mut(id.slot()) else {
-                self.counters.unfit += 1;
-                return;
-            };
-            *said = Said {
-                seq: self.highest + 1,
-                generation: id.generation().get(),
-                version: version.0,
-            };
-            self.counters.records[*cause as usize] += 1;
-        }
-        if self.len + bytes.len() > PAYLOAD {
-            self.flush(false, false, now, emit);
-        }
-        if self.records == 0 {
-            self.since = now;
-            self.len = wire::encode(&self.role, &mut self.payload[..]).unwrap_or(0);
-        }
-        if let Some(to) = self.payload.get_mut(self.len..self.len + bytes.len()) {
-            to.copy_from_slice(bytes);
-            self.len += bytes.len();
-            self.records += 1;
-        }
-        if *cause == Cause::Deferred {
-            self.flush(true, true, now, emit);
+    pub fn take(&mut self, outbound: &Outbound<'_>, now: Tick, emit: Emit<'_, '_>) {
+        match *outbound {
+            Outbound::Record { cause, slot: _, bytes } => {
+                match wire::kind(bytes) {
+                    Some(kind @ (Kind::FULL | Kind::UPDATE | Kind::DELETE)) => {
+                        self.take_flow(cause, kind, bytes, now, emit);
+                    }
+                    Some(Kind::SET | Kind::NEIGHBOUR)
+                        if self.role.len() + bytes.len() <= PAYLOAD =>
+                    {
+                        self.append(bytes, Keep::Verbatim, now, emit);
+                    }
+                    _ => self.counters.unfit += 1,
+                };
+            }
+            Outbound::Mark { token, next } if token & OURS != 0 => {
+                self.marked(token, next, now, emit);
+            }
+            // These are the node's.
+            Outbound::Mark { .. } | Outbound::Applied { .. } | Outbound::Refused { .. } => {}
         }
     }
 
-    fn flush(&mut self, want_ack: bool, last: bool, now: Tick, emit: &mut dyn FnMut(Datagram<'_>)) {
-        if self.records == 0 {
+    fn take_flow(&mut self, cause: Cause, kind: Kind, bytes: &[u8], now: Tick, emit: Emit<'_, '_>) {
+        let (Some(id), Some(version)) = (wire::flow_id(bytes), wire::version(bytes)) else {
+            self.counters.unfit += 1;
+            return;
+        };
+        if !self.said.has(id.slot()) || self.role.len() + bytes.len() > PAYLOAD {
+            self.counters.unfit += 1;
             return;
         }
-        self.highest += 1;
-        self.records = 0;
+        self.node = Some(id.node());
+        let said = self.said.get(id.slot());
+        let order = said.order(id.generation(), version);
+        let asked_for = matches!(cause, Cause::Repair | Cause::Bulk);
+        if order.is_lt() || order.is_eq() && !asked_for {
+            self.counters.stale += 1;
+            self.overtaken(cause, kind, id, said);
+            return;
+        }
+        if kind == Kind::UPDATE && !(said.is_alive() && said.generation() == id.generation()) {
+            self.counters.early += 1;
+            if !self.repairs.ask_again(&[id.slot()], false) {
+                self.bulk.ask();
+            }
+            return;
+        }
+        let seq = self.say(kind, id, version, bytes, now, emit);
+        if let Some(count) = self.counters.records.get_mut(cause as usize) {
+            *count += 1;
+        }
+        match cause {
+            Cause::Repair => {
+                self.repair_bytes.spend(bytes.len());
+                if self.repairs.said(seq) {
+                    self.open.want_ack = true;
+                    self.open.soon = true;
+                }
+            }
+            Cause::Bulk => {
+                self.bulk_bytes.spend(bytes.len());
+                self.open.bulk = true;
+                self.bulk.said();
+            }
+            Cause::Refresh => self.bulk_bytes.spend(bytes.len()),
+            Cause::Deferred => {
+                self.open.want_ack = true;
+                self.flush(true, now, emit);
+            }
+            Cause::New | Cause::Change | Cause::End => {}
+        }
+    }
+
+    /// Puts a flow's record into the open datagram; the number that it will have.
+    #[inline]
+    pub(super) fn say(
+        &mut self,
+        kind: Kind,
+        id: FlowId,
+        version: Version,
+        bytes: &[u8],
+        now: Tick,
+        emit: Emit<'_, '_>,
+    ) -> u64 {
+        let slot = id.slot();
+        let seq = self.append(bytes, Keep::Slot(slot), now, emit);
+        let alive = kind != Kind::DELETE;
+        if let Some(said) = self.said.get_mut(slot) {
+            if said.is_alive() {
+                self.digest.toggle(slot, said.generation(), said.version());
+            }
+            if alive {
+                self.digest.toggle(slot, id.generation(), version);
+            }
+            said.say(seq, id.generation(), version, kind != Kind::UPDATE, alive);
+        }
+        seq
+    }
+
+    /// A flow that is not there any more is said to be gone, in the worker's stead.
+    pub(super) fn say_gone(&mut self, slot: u32, said: Said, now: Tick, emit: Emit<'_, '_>) -> u64 {
+        let Some(node) = self.node else { return self.open_seq() };
+        let id = FlowId::new(node, self.lane, slot, said.generation());
+        let version = Version(said.version().0.wrapping_add(1));
+        let mut bytes = [0; CONTROL_RECORD];
+        let length = wire::encode(&Record::Delete { id, version }, &mut bytes);
+        let bytes = bytes.get(..length.unwrap_or(0)).unwrap_or_default();
+        self.counters.orphans += 1;
+        self.say(Kind::DELETE, id, version, bytes, now, emit)
+    }
+
+    /// Encodes a record and puts it into the open datagram; the number that it will have.
+    pub(super) fn append_record(
+        &mut self,
+        record: &Record<'_>,
+        keep: Keep,
+        now: Tick,
+        emit: Emit<'_, '_>,
+    ) -> u64 {
+        let mut bytes = [0; CONTROL_RECORD];
+        let length = wire::encode(record, &mut bytes).unwrap_or(0);
+        self.append(bytes.get(..length).unwrap_or_default(), keep, now, emit)
+    }
+
+    /// Puts a record into the open datagram; the number that it will have.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        bytes: &[u8],
+        keep: Keep,
+        now: Tick,
+        emit: Emit<'_, '_>,
+    ) -> u64 {
+        self.make_room(bytes.len(), now, emit);
+        if self.open.is_empty() {
+            self.open.begin(&self.role, now);
+        }
+        self.open.push(bytes, keep);
+        self.open_seq()
+    }
+
+    /// Sends what is open if so many more bytes do not go in.
+    #[inline]
+    pub(super) fn make_room(&mut self, bytes: usize, now: Tick, emit: Emit<'_, '_>) {
+        if !self.open.fits(bytes) || self.role_changed {
+            self.flush(false, now, emit);
+        }
+    }
+
+    /// The number that what is being built will have.
+    pub(super) fn open_seq(&self) -> u64 {
+        self.highest + 1
+    }
+
+    fn flush(&mut self, last: bool, now: Tick, emit: Emit<'_, '_>) {
+        if self.open.is_empty() {
+            return;
+        }
+        self.role_changed = false;
+        if !(mutated(Mutation::ReuseSeq) && self.counters.datagrams % 64 == 63) {
+            self.highest += 1;
+        }
+        let (want_ack, bulk) = (self.open.want_ack, self.open.bulk);
+        let (payload, slots, control) = self.open.parts();
+        self.window.push(self.highest, now, want_ack, slots, control);
+        self.all_bytes.fill(now);
+        self.all_bytes.spend(payload.len() + AROUND);
+        self.counters.datagrams += 1;
+        self.counters.bytes += payload.len() as u64;
         self.data = Some(now);
         self.beat = None;
-        self.counters.datagrams += 1;
-        self.counters.bytes += self.len as u64;
-        let payload = self.payload.get(..self.len).unwrap_or_default();
-        emit(Datagram { seq: Seq(self.highest), want_ack, bulk: false, last, payload });
+        emit(Datagram { seq: Seq(self.highest), want_ack, bulk, last, payload });
+        self.open.clear();
     }
 
     /// What may be drained from the worker's rings now.
-    pub fn budget(&self, _now: Tick) -> Budget {
-        Budget { urgent: true, lazy: true }
+    pub fn budget(&self, now: Tick) -> Budget {
+        Budget { urgent: self.all_bytes.has(now), lazy: self.all_bytes.has_plenty(now) }
+    }
+
+    /// Whether there are bytes left for another chunk of a bulk.
+    pub(super) fn may_bulk(&self) -> bool {
+        self.bulk_bytes.has(self.now) && self.all_bytes.has_plenty(self.now)
     }
 
     /// Does what is due; true: a HEARTBEAT is.
-    pub fn poll(&mut self, now: Tick, emit: &mut dyn FnMut(Datagram<'_>)) -> bool {
-        if self.records > 0 && now.0 >= self.since.0 + self.pace.flush {
-            self.flush(false, true, now, emit);
+    pub fn poll(&mut self, now: Tick, emit: Emit<'_, '_>) -> bool {
+        self.now = now;
+        for bucket in [&mut self.all_bytes, &mut self.repair_bytes, &mut self.bulk_bytes] {
+            bucket.fill(now);
         }
-        let due = self.beat_due();
-        if due.is_some_and(|due| now >= due) {
+        self.poll_repairs(now, emit);
+        self.poll_bulk(now, emit);
+        if !self.open.is_empty() && (self.open.soon || now >= self.flush_due()) {
+            self.flush(true, now, emit);
+        }
+        let due = now >= self.beat_due();
+        if due {
             self.beat = Some(now);
-            return true;
         }
-        false
+        due && !mutated(Mutation::NoHeartbeat)
     }
 
-    fn beat_due(&self) -> Option<Tick> {
+    fn flush_due(&self) -> Tick {
+        Tick(self.open.since.0.saturating_add(self.pace.flush))
+    }
+
+    fn beat_due(&self) -> Tick {
         match (self.beat, self.data) {
-            (Some(beat), _) => Some(Tick(beat.0 + BEAT)),
-            (None, Some(data)) => Some(Tick(data.0 + FIRST_BEAT)),
-            (None, None) => Some(Tick(0)),
+            (Some(beat), _) => Tick(beat.0.saturating_add(BEAT)),
+            (None, Some(data)) => Tick(data.0.saturating_add(FIRST_BEAT)),
+            (None, None) => Tick(0),
         }
     }
 
     /// When [`Self::poll`] has something to do.
-    pub fn next(&self, _now: Tick) -> Option<Tick> {
-        let flush = (self.records > 0).then(|| Tick(self.since.0 + self.pace.flush));
-        [flush, self.beat_due()].into_iter().flatten().min()
+    pub fn next(&self, now: Tick) -> Option<Tick> {
+        let flush =
+            (!self.open.is_empty()).then(|| if self.open.soon { now } else { self.flush_due() });
+        let held_back = (self.repairs.is_waiting() || self.bulk.is_waiting())
+            .then(|| Tick(self.now.0.saturating_add(AGAIN)));
+        [flush, held_back, Some(self.beat_due())].into_iter().flatten().min()
     }
 
-    /// A NACK came. A range up to `Seq(u64::MAX)` says from where on `from` has nothing.
-    pub fn missing(&mut self, _from: NodeId, _ranges: &[(Seq, Seq)], _now: Tick) {}
+    /// A NACK came.
+    pub fn missing(&mut self, from: NodeId, ranges: &[(Seq, Seq)], now: Tick) {
+        self.peers.hear(from);
+        self.asked(from, ranges, now);
+    }
 
     /// All up to `seq` is at `from`.
-    pub fn watermark(&mut self, _from: NodeId, _seq: Seq, _now: Tick) {}
+    pub fn watermark(&mut self, from: NodeId, seq: Seq, now: Tick) {
+        if seq.0 > self.highest {
+            return;
+        }
+        self.peers.watermark(from, seq.0, &self.window, now);
+        if let Some(least) = self.peers.least() {
+            self.window.trim(least);
+        }
+    }
 
     /// This peer is gone: nothing is kept for it.
-    pub fn forget(&mut self, _peer: NodeId) {}
+    pub fn forget(&mut self, peer: NodeId) {
+        self.peers.forget(peer);
+        if let Some(least) = self.peers.least() {
+            self.window.trim(least);
+        }
+    }
 
-    /// All flows are to be said.
-    pub fn begin_bulk(&mut self, _now: Tick) {}
+    /// All flows are to be said to somebody who has begun to listen for them. If they are being said already, it is until the
+    /// same slot comes round again.
+    pub fn begin_bulk(&mut self, _now: Tick) {
+        self.bulk.ask();
+    }
 
-    /// How far the bulk has come, if there is one.
+    /// How far the bulk that was begun last has come, if there is one.
     pub fn bulk(&self) -> Option<Progress> {
-        None
+        self.bulk.progress(self.said.slots())
     }
-
-    /// What this lane wants told to its worker. Ask until there is nothing, after each [`Self::poll`].
-    pub fn request(&mut self) -> Option<Inbound<'static>> {
-        None
-    }
-
-    /// The worker's ring had no room for this request: it is said again later.
-    pub fn refused(&mut self, _request: Inbound<'static>) {}
 
     /// The highest number sent.
     pub fn highest(&self) -> Seq {
         Seq(self.highest)
     }
 
-    /// How far behind standbys are.
-    pub fn behind(&self, _now: Tick) -> Behind {
-        Behind::default()
+    /// How far behind standbys are. Sorts the recent lags: not for each datagram.
+    pub fn behind(&self, now: Tick) -> Behind {
+        self.peers.behind(&self.window, self.highest, now)
     }
 
     /// Digests of `count` (at most 128) of the 1,024 buckets, as of [`Self::highest`]: what waits is sent first.
     pub fn digest(
         &mut self,
         from: u16,
-        _count: u16,
+        count: u16,
         now: Tick,
-        emit: &mut dyn FnMut(Datagram<'_>),
+        emit: Emit<'_, '_>,
     ) -> Record<'static> {
-        self.flush(false, true, now, emit);
-        Record::Digest { from, buckets: arrayvec::ArrayVec::new() }
+        self.flush(true, now, emit);
+        Record::Digest {
+            from,
+            buckets: self.digest.from(from).iter().take(count.into()).take(128).copied().collect(),
+        }
     }
 
     /// What it counted.
     pub fn counters(&self) -> &SendCounters {
         &self.counters
+    }
+
+    /// What this lane wants told to its worker. Ask until there is nothing, after each [`Self::poll`].
+    pub fn request(&mut self) -> Option<Inbound<'static>> {
+        self.request_repair().or_else(|| self.request_bulk())
+    }
+
+    /// The worker's ring had no room for what [`Self::request`] gave last: it is asked for again later.
+    pub fn refused(&mut self, request: Inbound<'static>) {
+        match request {
+            Inbound::Export { token, .. } => self.repairs.refused(token),
+            Inbound::Bulk { .. } => self.bulk.refused(),
+            _ => {}
+        }
     }
 }

@@ -207,8 +207,8 @@ impl<'a> Iterator for Records<'a> {
 
 impl std::iter::FusedIterator for Records<'_> {}
 
-/// The first record's bytes, and what is behind it.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The first record's bytes, and what is behind it. `None`: there is none, or it goes beyond the end.
+pub fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let [_, _, low, high] = bytes.first_chunk::<RECORD_HEADER>()?;
     let length = usize::from(u16::from_le_bytes([*low, *high]));
     if length < RECORD_HEADER {
