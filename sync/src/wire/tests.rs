@@ -280,7 +280,7 @@ fn a_header_of_something_else_is_refused_with_the_reason() {
     };
     let bytes = header.encode();
     let mut expected =
-        *b"TW\x10\x01\x02\x01\x01\x02\x03\x02\x05\x04\x09\x08\x07\x06________________";
+        *b"TW\x11\x01\x02\x01\x01\x02\x03\x02\x05\x04\x09\x08\x07\x06________________";
     expected[16..24].copy_from_slice(&10u64.to_le_bytes());
     expected[24..].copy_from_slice(&11u64.to_le_bytes());
     assert_eq!(bytes, expected);
