@@ -4,6 +4,8 @@
 //! only for a new minor version, and only for what it adds. `vectors/older.txt` and `vectors/newer.txt` were made by another
 //! implementation (Python, with its own HKDF and AES-GCM) as an older and a newer version might speak.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
