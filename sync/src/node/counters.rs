@@ -117,6 +117,7 @@ pub(super) fn sending(of: &SendCounters, out: &mut Sum) {
     out.add("missing_repeated", of.repeated);
     out.add("missing_resolved", of.resolved);
     out.add("missing_lost", of.lost);
+    out.add("repairs_given_up", of.given_up);
     out.add("bulks_given", of.bulks);
     out.add("orphans_ended", of.orphans);
 }
@@ -130,6 +131,7 @@ pub(super) fn receiving(of: &ReceiveCounters, out: &mut Sum) {
     out.add("records_stale", of.stale);
     out.add("records_beyond", of.beyond);
     out.add("records_unknown_flow", of.unknown);
+    out.add("records_refused", of.refused);
     out.add("records_not_understood", of.not_understood);
     out.add("gaps", of.gaps);
     out.add("nacks_sent", of.nacks);

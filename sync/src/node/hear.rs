@@ -73,7 +73,7 @@ impl Node {
         if let Some(member) = self.members.get_mut(header.node) {
             member.heard = now;
             member.alive = true;
-            member.since_gap = true;
+            member.since_gap |= self.pulse.is_fresh(now);
         }
         true
     }

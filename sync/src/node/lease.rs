@@ -5,7 +5,8 @@
 //! Workers forward only while the lease lasts, and [`super::Node::poll`] renews it each time. A node that was not at work for longer
 //! than the lease (its process was stopped, its machine was suspended) may have been replaced meanwhile. It finds that out before it
 //! renews: it has been through all its sockets, and has heard every peer that was alive before, or waited [`HEAR`] for it. If one of
-//! them has a greater claim it has stepped down by then.
+//! them has a greater claim it has stepped down by then. What lay in the sockets does not count as heard: it may be older than the
+//! takeover, and what came after it may have found the socket's buffer full.
 //!
 //! # Life cycle, who may touch what
 //!
@@ -15,6 +16,8 @@ use packet::Tick;
 
 use super::config::{MS, after};
 
+/// What comes so soon after a stop may have been in the sockets.
+const STALE: u64 = 2 * MS;
 /// How long a node that was stopped waits for its peers' word.
 const HEAR: u64 = 50 * MS;
 
@@ -47,6 +50,11 @@ impl Pulse {
             self.gap = Some(Gap { noticed: now, polls: 0 });
         }
         gap
+    }
+
+    /// What comes now was sent a moment ago.
+    pub(super) fn is_fresh(&self, now: Tick) -> bool {
+        self.gap.is_none_or(|gap| gap.polls > 0 && after(gap.noticed, STALE) <= now)
     }
 
     /// At the end of a poll: may the lease be renewed? `heard`: all that were alive were heard since.
@@ -86,7 +94,9 @@ mod tests {
         let mut pulse = Pulse::new(LEASE, Tick(0));
         let awake = LEASE + 1;
         assert!(pulse.beat(Tick(awake)));
-        assert!(!pulse.may_renew(true, Tick(awake)), "sockets are not read yet");
+        assert!(!pulse.is_fresh(Tick(awake + STALE)), "sockets are not read yet");
+        assert!(!pulse.may_renew(true, Tick(awake)));
+        assert!(!pulse.is_fresh(Tick(awake + STALE - 1)) && pulse.is_fresh(Tick(awake + STALE)));
         assert!(!pulse.beat(Tick(awake + MS)));
         assert!(!pulse.may_renew(false, Tick(awake + MS)));
         assert!(pulse.is_unsure());

@@ -40,6 +40,9 @@ mod status;
 mod switch;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use packet::Tick;
 
 use crate::hands::{Cause, Hands, Outbound, Saved};
