@@ -50,6 +50,9 @@ pub enum Command {
     ///
     /// A change lasts until the daemon's next start; [conntrack.sysctl] in the configuration file is for ever.
     Sysctl(SysctlArgs),
+    /// This node among others: shows it, and tells it what to be
+    #[command(subcommand)]
+    Ha(HaCommand),
     /// Tells what rules can be made of: expressions, objects, extensions of iptables, with their attributes
     Describe {
         /// The name of one, such as `payload`
@@ -200,6 +203,58 @@ impl FlowsArgs {
         };
         FlowsQuery { filter, sort: self.sort, limit: self.limit.into() }
     }
+}
+
+/// What to do with this node among others.
+#[derive(Debug, Subcommand)]
+pub enum HaCommand {
+    /// Shows roles, flows, lag, other nodes and links
+    Status(WatchArgs),
+    /// Makes this node active, at once
+    ///
+    /// A node that has not got all flows refuses for a while where another lives (promote_unsynchronised_s).
+    Promote {
+        /// Where the daemon is.
+        #[command(flatten)]
+        at: SocketArgs,
+        /// Although flows are missing: their connections will be lost
+        #[arg(long)]
+        force: bool,
+    },
+    /// Hands over to a standby that has all flows, losing no packet
+    ///
+    /// Returns when the other node is active. Where none can be, this one goes on, and the exit code is 1.
+    Demote(SocketArgs),
+    /// Asks the active node for all flows again
+    Resync(SocketArgs),
+    /// Compares all flows with the other nodes'; exits with 1 where they differ
+    Verify(SocketArgs),
+    /// Exits with 0 if this node is fit to be master: active, or standby with all flows (for keepalived's vrrp_script)
+    Check(SocketArgs),
+    /// Passes on keepalived's word: MASTER makes this node active, BACKUP, FAULT and STOP a standby
+    ///
+    /// Answers at once. A promotion that is refused is tried again until it is accepted or another word comes.
+    Notify {
+        /// Where the daemon is.
+        #[command(flatten)]
+        at: SocketArgs,
+        /// INSTANCE or GROUP
+        kind: String,
+        /// The name of that
+        name: String,
+        /// MASTER, BACKUP, FAULT or STOP; other words of keepalived change nothing
+        state: String,
+        /// Its priority
+        priority: Option<String>,
+    },
+}
+
+/// Where the daemon is.
+#[derive(Args, Clone, Debug)]
+pub struct SocketArgs {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "TWINWALL_SOCKET")]
+    pub socket: PathBuf,
 }
 
 /// Which settings, and what they become.

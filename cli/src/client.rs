@@ -123,15 +123,41 @@ impl Client {
         Ok(serde_json::from_slice(&bytes)?)
     }
 
+    /// Posts `value` to `target` and reads the answer, which may take up to `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        value: &impl Serialize,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(value)?.into();
+        let bytes = self.within(patience, Method::POST, target, body).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
     async fn patiently(
         &self,
         method: Method,
         target: &str,
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
-        tokio::time::timeout(PATIENCE, self.request(method, target, body))
+        self.within(PATIENCE, method, target, body).await
+    }
+
+    async fn within(
+        &self,
+        patience: Duration,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        tokio::time::timeout(patience, self.request(method, target, body))
             .await
-            .map_err(|_| ClientError::Silent(PATIENCE))?
+            .map_err(|_| ClientError::Silent(patience))?
     }
 
     async fn request(

@@ -46,6 +46,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(commands::sysctl(&args))?;
         }
+        Command::Ha(command) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let good = runtime.block_on(commands::ha(&command))?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Describe { name, json } => {
             if !commands::describe(name.as_deref(), json)? {
                 eprintln!(

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cli::api::flows::{FlowCounts, FlowEntry, Flows, FlowsQuery, Sort, Sysctl, Sysctls, Tuple};
+use cli::api::ha::{Ha, HaBulk, HaCommand, HaError, HaFlows, HaLag, HaLink, HaPeer, HaVerify};
 use cli::api::model::{
     Drop, DropPlace, Drops, Interface, Interfaces, NextHop, Pool, Port, PortCounters, Ports, Route,
     Routes, Status, TableCounts, Worker, WorkerCounters, Workers,
@@ -21,6 +22,8 @@ use cli::client::{Client, ClientError};
 #[derive(Default)]
 struct MadeUp {
     reads: AtomicU64,
+    /// It has no other nodes.
+    alone: bool,
 }
 
 impl MadeUp {
@@ -172,6 +175,54 @@ impl Snapshots for MadeUp {
     fn set_sysctl(&self, wanted: &Sysctl) -> Result<Sysctl, String> {
         if wanted.value > 100 { Err("must be 0 to 100".into()) } else { Ok(wanted.clone()) }
     }
+
+    fn ha(&self) -> Result<Ha, HaError> {
+        if self.alone {
+            return Err(HaError::Alone);
+        }
+        let n = self.step();
+        Ok(Ha {
+            uptime_seconds: n as f64,
+            node: 1,
+            role: "active".into(),
+            term: 5,
+            owner: Some(1),
+            synchronised: true,
+            epoch: 9,
+            ruleset_hash: "00c0ffee00c0ffee".into(),
+            flows: HaFlows { own: 1_000, imported: 99_000 },
+            lag_us: HaLag { p50: 210, p99: 1_900 },
+            unsynchronised: 17,
+            bulk: HaBulk { running: true, done: 470_000, of: 1_048_576 },
+            verify: Some(HaVerify { running: false, compared: 1_024, differ: 1, skipped: 2 }),
+            counters: [("nacks".to_owned(), 3 * n), ("rejected_forged".to_owned(), 4)].into(),
+            peers: vec![HaPeer {
+                node: 2,
+                alive: true,
+                role: "standby".into(),
+                watermark_age_us: Some(5_000),
+                ..HaPeer::default()
+            }],
+            links: vec![HaLink {
+                interface: "sync0".into(),
+                error: Some("Network is down (os error 100)".into()),
+                tx_datagrams: 1_000 * n,
+                tx_errors: 8,
+                ..HaLink::default()
+            }],
+            alarms: vec!["node 2 has another ruleset".into()],
+            ..Ha::default()
+        })
+    }
+
+    fn ha_command(&self, command: &HaCommand) -> Result<String, HaError> {
+        match command {
+            HaCommand::Promote { force: false } => {
+                Err(HaError::Refused("flows are missing".into()))
+            }
+            other => Ok(format!("{other:?}")),
+        }
+    }
 }
 
 /// The API of a made-up daemon, running on a thread until dropped.
@@ -184,13 +235,17 @@ struct Running {
 
 impl Running {
     fn start(listen: Option<SocketAddr>) -> Self {
+        Self::of(MadeUp::default(), listen)
+    }
+
+    fn of(made_up: MadeUp, listen: Option<SocketAddr>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = Socket::bind(&folder.path().join("api.sock")).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready, bound) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-            let routers = api::routers(Arc::new(MadeUp::default()), recorder.handle());
+            let routers = api::routers(Arc::new(made_up), recorder.handle());
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             metrics::with_local_recorder(&recorder, || {
@@ -585,4 +640,78 @@ fn settings_are_shown_and_set() {
     let (_, json, _) = said(&["--json", "nf_conntrack_acct"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["settings"][0]["value"], 0);
+}
+
+#[test]
+fn a_node_among_others_is_shown_and_told_what_to_be() {
+    let daemon = Running::start(None);
+    let (code, out, _) = daemon.twinwall(&["ha", "status"]);
+    assert_eq!(code, Some(0));
+    for line in [
+        "role          active",
+        "owner         this node, term 5",
+        "flows         1,000 own, 99,000 imported",
+        "bulk          [#############-----------------]  45 % 470,000 of 1,048,576 slots",
+        "lag           half 0.21 ms, 99 of 100 1.90 ms, 17 datagrams not confirmed",
+        "verify        1,024 parts compared, 1 differ, 2 skipped",
+        "sync0: Network is down (os error 100)",
+        "ALARM  node 2 has another ruleset",
+    ] {
+        assert!(out.lines().any(|found| found == line), "{line:?} in\n{out}");
+    }
+    let (_, out, _) = daemon.twinwall(&["ha", "status", "--watch", "0.1", "--count", "1"]);
+    assert!(out.contains("nacks"), "{out}");
+    assert!(!out.contains("rejected_forged"), "it did not grow: {out}");
+    let (_, out, _) = daemon.twinwall(&["ha", "status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["peers"][0]["watermark_age_us"], 5_000);
+    assert_eq!(json["counters"]["rejected_forged"], 4);
+    let metrics = daemon.text("/metrics");
+    for line in [
+        "twinwall_ha_role{role=\"active\"} 1",
+        "twinwall_ha_role{role=\"standby\"} 0",
+        "twinwall_ha_lag_seconds{quantile=\"0.99\"} 0.0019",
+        "twinwall_ha_peer_watermark_age_seconds{peer=\"2\"} 0.005",
+        "twinwall_ha_events_total{event=\"rejected_forged\"} 4",
+        "twinwall_ha_link_tx_errors_total{interface=\"sync0\"} 8",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line:?} in\n{metrics}");
+    }
+
+    assert_eq!(daemon.twinwall(&["ha", "check"]).0, Some(0));
+    let (code, _, said) = daemon.twinwall(&["ha", "promote"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("409 Conflict: flows are missing"), "{said}");
+    for (args, done) in [
+        (&["ha", "promote", "--force"][..], "Promote { force: true }"),
+        (&["ha", "demote"], "Demote"),
+        (&["ha", "resync"], "Resync"),
+        (&["ha", "notify", "GROUP", "twinwall", "MASTER", "150"], "Notify(\"MASTER\")"),
+        (&["ha", "notify", "INSTANCE", "lan", "FAULT"], "Notify(\"FAULT\")"),
+    ] {
+        let (code, out, said) = daemon.twinwall(args);
+        assert_eq!((code, out.trim()), (Some(0), done), "{args:?}: {said}");
+    }
+    let (code, out, _) = daemon.twinwall(&["ha", "verify"]);
+    assert_eq!((code, out.trim()), (Some(1), "1,024 parts compared, 1 differ, 2 skipped"));
+    let post = |target: &str, body: &str| {
+        let value: serde_json::Value = serde_json::from_str(body).unwrap();
+        let patience = std::time::Duration::from_secs(5);
+        let client = Client::new(&daemon.path());
+        runtime().block_on(client.post::<serde_json::Value>(target, &value, patience))
+    };
+    let refused = post("/v1/ha/promote", "{\"forced\": true}").unwrap_err().to_string();
+    assert!(refused.contains("400 Bad Request") || refused.contains("422"), "{refused}");
+    assert!(refused.contains("forced"), "{refused}");
+}
+
+#[test]
+fn a_node_that_is_alone_says_so() {
+    let daemon = Running::of(MadeUp { alone: true, ..MadeUp::default() }, None);
+    for args in [&["ha", "status"][..], &["ha", "check"]] {
+        let (code, _, said) = daemon.twinwall(args);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("404 Not Found: this node is alone"), "{said}");
+    }
+    assert!(!daemon.text("/metrics").contains("twinwall_ha_role{"));
 }

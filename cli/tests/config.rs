@@ -551,7 +551,7 @@ fn a_node_has_what_its_section_says() {
         file("", "")
     );
     let loaded = parse(&text).unwrap();
-    assert_eq!(loaded.resolved.keys.0, [(7, [0xab; 32])]);
+    assert_eq!(loaded.resolved.keys.sending(), Some(7));
     let ha = loaded.config.ha.unwrap();
     assert_eq!((ha.node, *ha.nodes.get_ref(), ha.cluster, ha.group), (15, 3, 7, 255));
     assert_eq!((*ha.takeover.get_ref(), *ha.silence_ms.get_ref()), (Takeover::Silence, 50));

@@ -40,6 +40,9 @@ impl fmt::Display for NodeId {
 pub struct Lane(u8);
 
 impl Lane {
+    /// The first, which every node has.
+    pub const FIRST: Self = Self(0);
+
     /// `None`: there is no such lane.
     pub const fn new(lane: u8) -> Option<Self> {
         if (lane as usize) < LANES { Some(Self(lane)) } else { None }

@@ -157,6 +157,12 @@ macro_rules! ring {
                 Some(message)
             }
 
+            /// Words that were popped since the ring was made.
+            #[inline]
+            pub fn position(&self) -> u64 {
+                self.at
+            }
+
             /// Words that are there to be popped.
             pub fn waiting(&mut self) -> usize {
                 self.pushed = self.shared.pushed.0.load(Ordering::Acquire);

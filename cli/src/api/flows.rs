@@ -35,6 +35,9 @@ pub struct FlowCounts {
     pub nat_taken: u64,
     /// Events that nobody took in time.
     pub events_lost: u64,
+    /// Flows now that other nodes made.
+    #[serde(default)]
+    pub imported: u64,
     /// Flows now, by worker.
     pub by_worker: Vec<u64>,
 }

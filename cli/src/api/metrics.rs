@@ -13,6 +13,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::Snapshots;
 use super::flows::FlowCounts;
+use super::ha::{Ha, HaLink};
 use super::model::{PortCounters, RuleCounts, WorkerCounters};
 
 /// A counter of a port: its metric, what it means, how to read it.
@@ -134,6 +135,30 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     ("twinwall_ruleset_objects", Unit::Count, "What the ruleset has of each kind."),
     ("twinwall_flows", Unit::Count, "Flows now, by worker."),
     ("twinwall_flows_room", Unit::Count, "Flows that there is room for."),
+    ("twinwall_ha_role", Unit::Count, "1 with the role that this node has, 0 with the others."),
+    ("twinwall_ha_term", Unit::Count, "The highest term known: counts changes of owner."),
+    ("twinwall_ha_synchronised", Unit::Count, "1 where this node has all flows of the owner."),
+    ("twinwall_ha_promotion_waits", Unit::Count, "1 while a promotion is wanted and refused."),
+    ("twinwall_ha_flows", Unit::Count, "Flows that this node made, and imported ones."),
+    ("twinwall_ha_lag_seconds", Unit::Seconds, "From a change until the slowest standby has it."),
+    (
+        "twinwall_ha_unsynchronised_datagrams",
+        Unit::Count,
+        "Datagrams of changes that some standby has not confirmed.",
+    ),
+    ("twinwall_ha_bulk_running", Unit::Count, "1 while all flows are transferred."),
+    ("twinwall_ha_bulk_slots", Unit::Count, "Slots of that transfer, and how many are done."),
+    ("twinwall_ha_alarms", Unit::Count, "Alarms that there are now."),
+    ("twinwall_ha_peer_alive", Unit::Count, "1 where the other node was heard a moment ago."),
+    ("twinwall_ha_peer_synchronised", Unit::Count, "1 where it has all flows of the owner."),
+    ("twinwall_ha_peer_ruleset_agrees", Unit::Count, "1 where its ruleset is this node's."),
+    ("twinwall_ha_peer_behind_datagrams", Unit::Count, "Datagrams that it has not confirmed yet."),
+    (
+        "twinwall_ha_peer_watermark_age_seconds",
+        Unit::Seconds,
+        "Since it last said what it has; where this node is active.",
+    ),
+    ("twinwall_ha_link_up", Unit::Count, "1 where the kernel takes what is sent on the link."),
     ("twinwall_nfnetlink_clients", Unit::Count, "Programs connected to the netlink socket."),
 ];
 
@@ -178,6 +203,42 @@ const FLOWS: &[FlowMetric] = &[
     ("twinwall_flow_events_lost_total", "Events that nobody took in time.", |c| c.events_lost),
 ];
 
+/// A counter of a link between nodes: its metric, what it means, how to read it.
+type LinkMetric = (&'static str, Unit, &'static str, fn(&HaLink) -> u64);
+
+const LINKS: &[LinkMetric] = &[
+    ("twinwall_ha_link_rx_datagrams_total", Unit::Count, "Datagrams received.", |l| l.rx_datagrams),
+    ("twinwall_ha_link_rx_bytes_total", Unit::Bytes, "Bytes of datagrams received.", |l| {
+        l.rx_bytes
+    }),
+    (
+        "twinwall_ha_link_rx_routed_total",
+        Unit::Count,
+        "Datagrams that came through a router.",
+        |l| l.rx_routed,
+    ),
+    ("twinwall_ha_link_rx_too_long_total", Unit::Count, "Datagrams that were too long.", |l| {
+        l.rx_too_long
+    }),
+    ("twinwall_ha_link_rx_errors_total", Unit::Count, "Failures to receive.", |l| l.rx_errors),
+    ("twinwall_ha_link_tx_datagrams_total", Unit::Count, "Datagrams sent.", |l| l.tx_datagrams),
+    ("twinwall_ha_link_tx_bytes_total", Unit::Bytes, "Bytes of datagrams sent.", |l| l.tx_bytes),
+    (
+        "twinwall_ha_link_tx_full_total",
+        Unit::Count,
+        "Datagrams for which there was no room.",
+        |l| l.tx_full,
+    ),
+    ("twinwall_ha_link_tx_errors_total", Unit::Count, "Datagrams that the kernel refused.", |l| {
+        l.tx_errors
+    }),
+];
+
+/// What nodes count of what they say to each other, by name: gaps, NACKs, repairs, bulks, digests, rejected datagrams by reason.
+const HA_EVENTS: &str = "twinwall_ha_events_total";
+/// What a node can be (`sync::records::Role`).
+const ROLES: [&str; 5] = ["standby", "active", "passive", "held", "redirecting"];
+
 const DROPS: &str = "twinwall_drops_total";
 
 /// Says what each metric means.
@@ -197,6 +258,10 @@ pub fn describe() {
     for (name, help, _) in FLOWS {
         describe_counter!(*name, Unit::Count, *help);
     }
+    for (name, unit, help, _) in LINKS {
+        describe_counter!(*name, *unit, *help);
+    }
+    describe_counter!(HA_EVENTS, Unit::Count, "What nodes count of what they say to each other.");
     describe_counter!(DROPS, Unit::Count, "Frames dropped on purpose, by reason and port.");
 }
 
@@ -267,6 +332,9 @@ pub fn publish(from: &dyn Snapshots) {
         gauge!("twinwall_worker_waiting_packets", &labels).set(float(worker.counters.waiting));
         gauge!("twinwall_worker_generation", &labels).set(float(worker.generation));
     }
+    if let Ok(ha) = from.ha() {
+        publish_ha(&ha);
+    }
     // A reason that did not occur on a port is a zero, so that a first drop is an increase.
     for drop in from.drops().drops {
         for port in &ports {
@@ -279,5 +347,45 @@ pub fn publish(from: &dyn Snapshots) {
             counter!(DROPS, "reason" => drop.reason.clone(), "port" => port.name.clone())
                 .absolute(here);
         }
+    }
+}
+
+/// This node among others.
+fn publish_ha(ha: &Ha) {
+    let truth = |is: bool| f64::from(u8::from(is));
+    for role in ROLES {
+        gauge!("twinwall_ha_role", "role" => role).set(truth(ha.role == role));
+    }
+    gauge!("twinwall_ha_term").set(f64::from(ha.term));
+    gauge!("twinwall_ha_synchronised").set(truth(ha.synchronised));
+    gauge!("twinwall_ha_promotion_waits").set(truth(ha.promotion_waits));
+    gauge!("twinwall_ha_flows", "origin" => "own").set(float(ha.flows.own));
+    gauge!("twinwall_ha_flows", "origin" => "imported").set(float(ha.flows.imported));
+    gauge!("twinwall_ha_lag_seconds", "quantile" => "0.5").set(float(ha.lag_us.p50) / 1e6);
+    gauge!("twinwall_ha_lag_seconds", "quantile" => "0.99").set(float(ha.lag_us.p99) / 1e6);
+    gauge!("twinwall_ha_unsynchronised_datagrams").set(float(ha.unsynchronised));
+    gauge!("twinwall_ha_bulk_running").set(truth(ha.bulk.running));
+    gauge!("twinwall_ha_bulk_slots", "part" => "done").set(float(ha.bulk.done));
+    gauge!("twinwall_ha_bulk_slots", "part" => "all").set(float(ha.bulk.of));
+    gauge!("twinwall_ha_alarms").set(float(ha.alarms.len() as u64));
+    for peer in &ha.peers {
+        let node = [("peer", peer.node.to_string())];
+        gauge!("twinwall_ha_peer_alive", &node).set(truth(peer.alive));
+        gauge!("twinwall_ha_peer_synchronised", &node).set(truth(peer.synchronised));
+        gauge!("twinwall_ha_peer_ruleset_agrees", &node).set(truth(peer.ruleset_agrees));
+        gauge!("twinwall_ha_peer_behind_datagrams", &node).set(float(peer.behind));
+        if let Some(age) = peer.watermark_age_us {
+            gauge!("twinwall_ha_peer_watermark_age_seconds", &node).set(float(age) / 1e6);
+        }
+    }
+    for link in &ha.links {
+        let interface = [("interface", link.interface.clone())];
+        gauge!("twinwall_ha_link_up", &interface).set(truth(link.up));
+        for (metric, _, _, read) in LINKS {
+            counter!(*metric, &interface).absolute(read(link));
+        }
+    }
+    for (name, count) in &ha.counters {
+        counter!(HA_EVENTS, "event" => name.clone()).absolute(*count);
     }
 }

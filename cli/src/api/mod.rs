@@ -1,4 +1,5 @@
-//! The HTTP/JSON API: what runs, seen from outside. Read only, but for the settings of connection tracking.
+//! The HTTP/JSON API: what runs, seen from outside. Read only, but for the settings of connection tracking and what a node among
+//! others is told.
 //!
 //! # Overview
 //!
@@ -18,6 +19,7 @@
 
 pub mod expressions;
 pub mod flows;
+pub mod ha;
 pub mod metrics;
 pub mod model;
 mod socket;
@@ -37,6 +39,7 @@ use utoipa::{IntoParams, OpenApi};
 pub use socket::{Socket, SocketError, serve};
 
 use flows::{Flows, FlowsParams, FlowsQuery, Sysctl, Sysctls};
+use ha::{Ha, HaCommand, HaError};
 use model::{ApiError, Drops, Expressions, Interfaces, Ports, Routes, Status, Workers};
 
 /// Where answers come from. What waits for workers says so; all else reads what is there and returns soon.
@@ -63,6 +66,18 @@ pub trait Snapshots: Send + Sync + 'static {
     ///
     /// What is wrong with it, for people.
     fn set_sysctl(&self, wanted: &Sysctl) -> Result<Sysctl, String>;
+    /// This node among others. Waits for the thread that talks to them.
+    ///
+    /// # Errors
+    ///
+    /// It is alone, or that thread does not answer.
+    fn ha(&self) -> Result<Ha, HaError>;
+    /// Has it do something, and says what was done. Waits until it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not.
+    fn ha_command(&self, command: &HaCommand) -> Result<String, HaError>;
 }
 
 /// What handlers share.
@@ -86,13 +101,13 @@ pub fn routers(snapshots: Arc<dyn Snapshots>, metrics: PrometheusHandle) -> Rout
     let shared = Shared { snapshots, metrics };
     let settings = get(sysctls);
     Routers {
-        unix: router(shared.clone(), settings.clone().put(set_sysctl)),
-        loopback: router(shared, settings),
+        unix: router(shared.clone(), settings.clone().put(set_sysctl), true),
+        loopback: router(shared, settings, false),
     }
 }
 
-fn router(shared: Shared, settings: MethodRouter<Shared>) -> Router {
-    Router::new()
+fn router(shared: Shared, settings: MethodRouter<Shared>, commands: bool) -> Router {
+    ha::routes(Router::new(), commands)
         .route("/v1/status", get(status))
         .route("/v1/ports", get(ports))
         .route("/v1/workers", get(workers))
@@ -114,7 +129,7 @@ fn router(shared: Shared, settings: MethodRouter<Shared>) -> Router {
 #[openapi(
     info(
         title = "twinwall",
-        description = "What a running twinwall does. Read only but for /v1/sysctl on the Unix socket; counters only grow.",
+        description = "What a running twinwall does. Read only but for /v1/sysctl and /v1/ha on the Unix socket; counters only grow.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     paths(
@@ -128,6 +143,12 @@ fn router(shared: Shared, settings: MethodRouter<Shared>) -> Router {
         sysctls,
         set_sysctl,
         list_expressions,
+        ha::ha,
+        ha::ha_promote,
+        ha::ha_demote,
+        ha::ha_resync,
+        ha::ha_verify,
+        ha::ha_notify,
         openapi,
         render_metrics
     ),

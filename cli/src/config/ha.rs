@@ -3,14 +3,14 @@
 //! # Overview
 //!
 //! [`read_ha`] reads the section with its `[[ha.link]]` and `[ha.defer]`; [`check`] finds what contradicts itself,
-//! [`resolve`] what the machine has not got, and reads the key file on the way: [`Keys`].
+//! [`resolve`] what the machine has not got, and reads the key file on the way.
 
-use std::fmt;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use sync::seal::Keyring;
 use toml::Spanned;
 
 use super::diagnostic::{Diagnostic, Span};
@@ -113,17 +113,6 @@ pub struct Ha {
     pub links: Vec<Link>,
     /// Where the section begins.
     pub span: Span,
-}
-
-/// What the key file has: a number for each key, and its 32 bytes. The last one sends.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Keys(pub Vec<(u8, [u8; 32])>);
-
-impl fmt::Debug for Keys {
-    /// Numbers only: the keys are nobody's business.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(id, _)| id)).finish()
-    }
 }
 
 /// Reads `[ha]`.
@@ -332,6 +321,14 @@ fn file(table: &mut Reader<'_, '_>, key: &'static str, example: &str) -> Option<
 pub(super) fn check(config: &Config, findings: &mut Vec<Diagnostic>) {
     let Some(ha) = &config.ha else { return };
     timing(ha, findings);
+    let cores = config.dataplane.cores.as_deref().unwrap_or_default();
+    if let Some(core) = cores.get(sync::ids::LANES) {
+        findings.push(Diagnostic::error(
+            core.span(),
+            format!("a node of a cluster has at most {} workers", sync::ids::LANES),
+            "list fewer cores",
+        ));
+    }
     if let Some(defer) = &ha.defer
         && defer.acks.get_ref() >= ha.nodes.get_ref()
     {
@@ -422,8 +419,8 @@ fn own_interface(config: &Config, link: &Link, findings: &mut Vec<Diagnostic>) {
 }
 
 /// What the machine has not got; what the key file has.
-pub(super) fn resolve(config: &Config, host: &Host, findings: &mut Vec<Diagnostic>) -> Keys {
-    let Some(ha) = &config.ha else { return Keys::default() };
+pub(super) fn resolve(config: &Config, host: &Host, findings: &mut Vec<Diagnostic>) -> Keyring {
+    let Some(ha) = &config.ha else { return Keyring::unauthenticated() };
     for link in &ha.links {
         interface(link, host, findings);
     }
@@ -447,12 +444,12 @@ pub(super) fn resolve(config: &Config, host: &Host, findings: &mut Vec<Diagnosti
             "name a file in a folder on a disk of this machine that this user may write to",
         ));
     }
-    let Some(key) = &ha.key else { return Keys::default() };
+    let Some(key) = &ha.key else { return Keyring::unauthenticated() };
     match read_keys(key.get_ref()) {
         Ok(keys) => keys,
         Err((message, remedy)) => {
             findings.push(Diagnostic::error(key.span(), message, remedy));
-            Keys::default()
+            Keyring::unauthenticated()
         }
     }
 }
@@ -478,16 +475,14 @@ fn interface(link: &Link, host: &Host, findings: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Reads a key file: lines of a number from 1 to 255 and 64 hexadecimal digits; `#` begins a comment.
-fn read_keys(path: &Path) -> Result<Keys, (String, String)> {
+/// Reads a key file, if it is for nobody else to read.
+fn read_keys(path: &Path) -> Result<Keyring, (String, String)> {
     let shown = path.display();
+    let make = format!(
+        "make it with: (umask 077; echo \"1 $(openssl rand -hex 32)\" > {shown}), and copy it to the other nodes"
+    );
     let unread = |error: std::io::Error| {
-        (
-            format!("the key file {shown} cannot be read: {error}"),
-            format!(
-                "make it with: (umask 077; echo \"1 $(openssl rand -hex 32)\" > {shown}), and copy it to the other nodes"
-            ),
-        )
+        (format!("the key file {shown} cannot be read: {error}"), make.clone())
     };
     let file = std::fs::File::open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread)?;
@@ -507,60 +502,15 @@ fn read_keys(path: &Path) -> Result<Keys, (String, String)> {
     }
     let mut text = String::new();
     file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(unread)?;
-    let mut keys: Vec<(u8, [u8; 32])> = Vec::new();
-    for (n, line) in (1..).zip(text.lines()) {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if line.is_empty() {
-            continue;
-        }
-        // What the line says is not repeated: it may be most of a key.
-        let wrong = |what: &str| {
-            (
-                format!("the key file {shown} is wrong in line {n}: {what}"),
-                "a line is a number from 1 to 255, a space, and 64 hexadecimal digits, such as those of `openssl rand -hex 32`".to_owned(),
-            )
-        };
-        let mut words = line.split_ascii_whitespace();
-        let id = words.next().and_then(|word| word.parse::<u8>().ok()).filter(|id| *id != 0);
-        let id = id.ok_or_else(|| wrong("it begins with no number from 1 to 255"))?;
-        let key = words.next().and_then(key).ok_or_else(|| wrong("its key is not 64 digits"))?;
-        if words.next().is_some() {
-            return Err(wrong("there is something behind the key"));
-        }
-        if key.iter().all(|byte| *byte == 0) {
-            return Err(wrong("its key is zero"));
-        }
-        if keys.iter().any(|(other, _)| *other == id) {
-            return Err(wrong("its number was there already"));
-        }
-        keys.push((id, key));
-    }
-    if keys.is_empty() {
-        return Err((
-            format!("the key file {shown} has no key"),
-            format!("echo \"1 $(openssl rand -hex 32)\" > {shown}, and copy it to the other nodes"),
-        ));
-    }
-    Ok(Keys(keys))
-}
-
-/// 64 hexadecimal digits.
-fn key(digits: &str) -> Option<[u8; 32]> {
-    let mut key = [0; 32];
-    if digits.len() != 2 * key.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(key)
+    // What a line has is not repeated: it may be most of a key.
+    Keyring::parse(&text).map_err(|error| (format!("the key file {shown} is wrong: {error}"), make))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(mode: u32, text: &str) -> Result<Keys, String> {
+    fn written(mode: u32, text: &str) -> Result<Keyring, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ha.key");
         std::fs::write(&path, text).unwrap();
@@ -571,20 +521,14 @@ mod tests {
     #[test]
     fn a_key_file_is_read_whole_or_not_at_all() {
         let (one, two) = ("01".repeat(32), "Fe".repeat(32));
-        let keys = written(0o600, &format!("# old\n1 {one}\n\n200  {two} # new\n")).unwrap();
-        assert_eq!(keys.0, [(1, [1; 32]), (200, [0xfe; 32])], "the last one sends");
-        assert_eq!(format!("{keys:?}"), "[1, 200]", "keys are not shown");
+        let keys = written(0o600, &format!("# old\n1 {one}\n\n200  {two}\n")).unwrap();
+        assert_eq!(keys.sending(), Some(200), "the last one sends");
         for (mode, text, said) in [
             (0o640, format!("1 {one}"), "has mode 0640"),
             (0o644, format!("1 {one}"), "has mode 0644"),
-            (0o600, String::new(), "has no key"),
-            (0o600, format!("0 {one}"), "wrong in line 1: it begins with no number"),
-            (0o600, format!("256 {one}"), "wrong in line 1: it begins with no number"),
-            (0o600, format!("1 {one}0"), "wrong in line 1: its key is not 64 digits"),
-            (0o600, format!("1 +{}", &one[1..]), "wrong in line 1: its key is not 64 digits"),
-            (0o600, format!("1 {one}\n1 {two}"), "wrong in line 2: its number was there"),
-            (0o600, format!("1 {one} x"), "wrong in line 1: there is something behind"),
-            (0o600, format!("1 {}", "0".repeat(64)), "wrong in line 1: its key is zero"),
+            (0o600, String::new(), "there is no key in it"),
+            (0o600, format!("0 {one}"), "wrong: line 1: the ID must be"),
+            (0o600, format!("1 {one}\n2 {one}0"), "wrong: line 2: the key has 65"),
         ] {
             let found = written(mode, &text).unwrap_err();
             assert!(found.contains(said), "{found}: wanted {said}");

@@ -13,11 +13,12 @@ use netlink_packet_core::NetlinkDeserializable;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 
+use sync::seal::Keyring;
+
 use crate::mirror::socket::{Requests, encode_dump};
 
 use super::device::DeviceKind;
 use super::diagnostic::{Diagnostic, Span};
-use super::ha::Keys;
 use super::model::{Config, Hugepages};
 
 /// Hugepages of one size.
@@ -47,7 +48,7 @@ pub struct Host {
 }
 
 /// What the file and the machine together decide.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Resolved {
     /// The workers' cores.
     pub cores: Vec<u32>,
@@ -56,7 +57,7 @@ pub struct Resolved {
     /// The number of the netlink socket's group.
     pub group: Option<u32>,
     /// The keys that nodes know each other by.
-    pub keys: Keys,
+    pub keys: Keyring,
 }
 
 fn names_in(folder: impl AsRef<Path>) -> Vec<String> {

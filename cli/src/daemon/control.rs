@@ -98,6 +98,25 @@ impl Control {
         self.threads.get().into_iter().flatten().for_each(Thread::unpark);
     }
 
+    /// Ends a worker's nap.
+    pub(super) fn unpark(&self, worker: usize) {
+        if let Some(thread) = self.threads.get().and_then(|threads| threads.get(worker)) {
+            thread.unpark();
+        }
+    }
+
+    /// Tells workers to whom they pass packets on, by port, while this node redirects.
+    pub(super) fn pass_on(&self, onward: &[Option<[u8; 6]>]) {
+        for rope in &self.ropes {
+            // A full queue: the worker has other trouble, and drops what it would pass on.
+            let told = rope.control.try_send(ToWorker::PassOn(onward.to_vec()));
+            if told.is_err() {
+                tracing::warn!("a worker was not told to whom packets go on");
+            }
+        }
+        self.wake();
+    }
+
     /// Has all workers run these rules, and returns when they do; before they run, they will begin with these. A worker that is
     /// gone is not waited for, one that does not answer not for long. Called by one thread, the nfnetlink server's.
     pub(super) fn run_program(&self, program: &Arc<Program>) {

@@ -2,9 +2,9 @@
 //!
 //! # Life cycle
 //!
-//! [`Engine::start`]: DPDK → pools → ports → twins → Rib → rules → workers → control thread → mirror. The netlink server answers
-//! from "rules" on, and the configured ruleset is loaded then. [`Engine::stop`]: rules → mirror →
-//! workers drain → twins → workers end → control thread → queues are emptied → ports close → the pools are counted: a
+//! [`Engine::start`]: DPDK → pools → ports → twins → Rib → rules → workers → sync thread → control thread → mirror. The netlink server answers
+//! from "rules" on, and the configured ruleset is loaded then. [`Engine::stop`]: rules → other
+//! nodes (handover, goodbye) → mirror → workers drain → twins → workers end → control thread → queues are emptied → ports close → the pools are counted: a
 //! frame that is missing then was leaked, and is logged.
 //!
 //! # Who may touch what
@@ -41,6 +41,7 @@ use super::below::Below;
 use super::control::{Control, ControlThread, Duties, Rope, icmp_share};
 use super::error::DaemonError;
 use super::flows::{Flows, share};
+use super::ha;
 use super::ports;
 use super::rules::{Rules, Socket};
 
@@ -74,6 +75,8 @@ pub(super) struct Shared {
     pub(super) runtime: Mutex<Option<Runtime<Turn>>>,
     /// The running twins.
     pub(super) twins: Mutex<Option<Twins>>,
+    /// This node among others; `None`: it is alone.
+    pub(super) ha: Option<Arc<ha::Handle>>,
 }
 
 /// What ends the workers' work.
@@ -95,6 +98,8 @@ struct Queues {
 pub(super) struct Engine {
     /// The rules and who answers for them. First: nobody waits for workers that are gone.
     rules: Option<Rules>,
+    /// The sync thread. Before the workers, whom it has hand over.
+    cluster: Option<ha::Cluster>,
     mirror: Option<Mirror>,
     control_thread: Option<ControlThread>,
     /// What the API reads.
@@ -207,6 +212,8 @@ impl Engine {
         let first = || std::io::Error::other("a new Rib has nothing to publish");
         let tables = rib.publish().ok_or_else(first).map_err(system("make the first tables"))?;
 
+        let macs: Vec<[u8; 6]> = ports.iter().map(Port::mac).collect();
+        let mut plan = ha::Plan::new(loaded, &macs, origin)?;
         let drain = Arc::new(Drain::default());
         let (mut turns, mut handles) = (Vec::new(), Vec::new());
         let workers = u32::try_from(cores.len()).unwrap_or(u32::MAX);
@@ -219,9 +226,10 @@ impl Engine {
             let worker = WorkerId(u16::try_from(n).unwrap_or(u16::MAX));
             let bell = Arc::new(Bell(waker.clone()));
             let (rope, handle) = link::<Mbuf>(worker, ports.len(), bell);
-            let rope = WorkerLink { peers, ..rope };
             let share = icmp_share(dataplane.icmp_rate, n, workers);
             let flows = shard(loaded, worker)?;
+            let cluster = plan.as_mut().and_then(|plan| plan.worker(flows.capacity()));
+            let rope = WorkerLink { peers, cluster, ..rope };
             turns.push(turn(io, rope, tables.clone(), flows, share, drain.clone()));
             handles.push(handle);
         }
@@ -254,9 +262,11 @@ impl Engine {
             pools,
             runtime: Mutex::new(None),
             twins: Mutex::new(Some(twins)),
+            ha: plan.as_ref().map(ha::Plan::handle),
         });
         let mut engine = Self {
             rules: None,
+            cluster: None,
             mirror: None,
             control_thread: None,
             shared,
@@ -271,7 +281,8 @@ impl Engine {
             Idle::Adaptive => IdlePolicy::Adaptive,
         };
         let started = engine.start_rules(loaded, socket, notes).and_then(|()| {
-            engine.start_threads(loaded, &cores, idle, turns, up, twin_indices, failed)
+            let plan = plan.map(|plan| (plan, owners));
+            engine.start_threads(loaded, &cores, idle, turns, up, twin_indices, plan, failed)
         });
         if let Err(error) = started {
             // Stopping says what it has to say in the log; the reason to stop is this one.
@@ -313,6 +324,7 @@ impl Engine {
         turns: Vec<Turn>,
         up: Vec<Receiver<dataplane::control::FromWorker>>,
         twins: Vec<(dataplane::rib::IfIndex, PortIndex)>,
+        plan: Option<(ha::Plan, Owners)>,
         failed: UnboundedSender<DaemonError>,
     ) -> Result<(), DaemonError> {
         let control = &self.shared.control;
@@ -321,6 +333,7 @@ impl Engine {
         let runtime = Runtime::spawn(cores, idle, self.shared.origin, turns)?;
         control.run_in(runtime.threads());
         *self.shared.runtime.lock() = Some(runtime);
+        self.cluster = plan.map(|(plan, owners)| plan.start(control, owners)).transpose()?;
         let resolver = Resolver::spawn()?;
         let duties = Duties {
             resolve: Box::new(move |iface, addr| resolver.ask(iface, addr)),
@@ -342,6 +355,9 @@ impl Engine {
     /// A worker that panicked. A frame that is missing is logged.
     pub(super) fn stop(mut self) -> Result<(), DaemonError> {
         self.rules = None;
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop();
+        }
         self.mirror = None;
         self.drain.wanted.store(true, Ordering::Release);
         let runtime = self.shared.runtime.lock().take();

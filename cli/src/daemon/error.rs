@@ -32,6 +32,16 @@ pub enum DaemonError {
         /// Why not.
         why: String,
     },
+    /// What this node must not forget cannot be had, or kept.
+    #[error(
+        "the state of [ha] in {path} is of no use, and without it this node could take a term that was taken: {error}"
+    )]
+    HaState {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        error: super::ha::SavedError,
+    },
     /// DPDK, a pool or a worker.
     #[error(transparent)]
     Dpdk(#[from] capsule::Error),

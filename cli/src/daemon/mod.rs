@@ -6,6 +6,7 @@
 //! main thread      API, signals                     reads what the others count
 //! control thread   links, tables, neighbours        `control`: Rib → workers; workers → resolver
 //! nfnetlink        rules, flows                     `rules`: tools → programs → workers; saver and teller beside it
+//! sync             other nodes                      `ha`: workers' flows ↔ sockets; `ha-state` saves terms beside it
 //! flows            events, counts                   `flows`: what workers tell of flows
 //! mirror, resolver rtnetlink                        `crate::mirror`
 //! twin thread      kernel ↔ workers                 `crate::twin`
@@ -27,6 +28,7 @@ mod control;
 mod engine;
 mod error;
 mod flows;
+mod ha;
 mod logging;
 mod ports;
 mod reload;

@@ -12,6 +12,7 @@ use packet::{DropReason, PortIndex};
 
 use crate::api::Snapshots;
 use crate::api::flows::{Flows, FlowsQuery, Sysctl, Sysctls};
+use crate::api::ha::{Ha, HaCommand, HaError, HaFlows};
 use crate::api::model;
 use crate::config::{self, Idle, Loaded, Mode};
 
@@ -316,6 +317,17 @@ impl Snapshots for Live {
 
     fn set_sysctl(&self, wanted: &Sysctl) -> Result<Sysctl, String> {
         self.shared.flows.set_sysctl(wanted)
+    }
+
+    fn ha(&self) -> Result<Ha, HaError> {
+        let handle = self.shared.ha.as_ref().ok_or(HaError::Alone)?;
+        let counts = self.shared.flows.counts();
+        let own = counts.flows.saturating_sub(counts.imported);
+        handle.report(HaFlows { own, imported: counts.imported })
+    }
+
+    fn ha_command(&self, command: &HaCommand) -> Result<String, HaError> {
+        self.shared.ha.as_ref().ok_or(HaError::Alone)?.command(command)
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Overview
 //!
 //! [`Links::send`] collects datagrams, [`Links::flush`] gives them to every link that is up, as many as possible with one
-//! system call. [`Links::receive`] hands out what came, link by link: a datagram that came on two links comes twice, and the
+//! system call. [`Links::receive`] puts what came into an [`Inbox`], link by link: a datagram that came on two links comes twice, and the
 //! node's replay window drops the second. A datagram whose TTL or hop limit is not 255 came through a router and is dropped
 //! (RFC 5082). Nothing here blocks, and nothing is repeated: what is lost is for the protocol to repair.
 //!
@@ -180,11 +180,36 @@ struct Link {
     counters: LinkCounters,
 }
 
+/// Datagrams that came, until the next are received.
+pub struct Inbox {
+    bytes: Box<[[u8; DATAGRAM]; BATCH]>,
+    /// Of each row that was filled: its length, if it is worth anything.
+    lens: ArrayVec<Option<usize>, BATCH>,
+}
+
+impl Inbox {
+    /// Nothing has come.
+    pub fn new() -> Self {
+        Self { bytes: room(), lens: ArrayVec::new() }
+    }
+
+    /// What came.
+    pub fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let rows = self.bytes.iter_mut().zip(&self.lens);
+        rows.filter_map(|(row, len)| row.get_mut(..(*len)?))
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// All links.
 pub struct Links {
     links: Vec<Link>,
     outgoing: Outgoing,
-    incoming: Box<[[u8; DATAGRAM]; BATCH]>,
     tended: Option<Tick>,
     news: Vec<News>,
 }
@@ -211,7 +236,6 @@ impl Links {
         let mut links = Self {
             links: links.collect(),
             outgoing: Outgoing { bytes: room(), lens: ArrayVec::new() },
-            incoming: room(),
             tended: None,
             news: Vec::new(),
         };
@@ -259,13 +283,18 @@ impl Links {
         self.outgoing.lens.clear();
     }
 
-    /// Hands out datagrams that came, up to a batch of each link; returns how many. As many as a batch: there may be more.
-    pub fn receive(&mut self, now: Tick, mut each: impl FnMut(&mut [u8])) -> usize {
-        let mut received = 0;
-        for link in &mut self.links {
-            received += link.receive(&mut self.incoming, now, &mut each);
+    /// How many links there are, up or down.
+    pub fn count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Receives what came on a link, up to a batch. True: there may be more.
+    pub fn receive(&mut self, link: usize, now: Tick, inbox: &mut Inbox) -> bool {
+        inbox.lens.clear();
+        if let Some(link) = self.links.get_mut(link) {
+            link.receive(inbox, now);
         }
-        received
+        inbox.lens.is_full()
     }
 
     /// What to wait on for datagrams to come.
@@ -383,50 +412,39 @@ impl Link {
         }
     }
 
-    fn receive(
-        &mut self,
-        incoming: &mut [[u8; DATAGRAM]; BATCH],
-        now: Tick,
-        each: &mut impl FnMut(&mut [u8]),
-    ) -> usize {
-        let Some(socket) = &mut self.socket else { return 0 };
-        // What each row holds: its length, and whether it is worth anything.
-        let mut found: ArrayVec<Option<usize>, BATCH> = ArrayVec::new();
-        {
-            let mut rows = incoming.iter_mut();
-            let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
-                [IoSliceMut::new(rows.next().map_or(&mut [][..], |row| &mut row[..]))]
-            });
-            let (fd, flags) = (socket.fd.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-            let received = match recvmmsg(fd, &mut socket.headers, slices.iter_mut(), flags, None) {
-                Ok(received) => received,
-                Err(Errno::EAGAIN | Errno::EINTR) => return 0,
-                Err(_) => {
-                    self.counters.rx_errors += 1;
-                    return 0;
-                }
-            };
-            for message in received {
-                let too_long = message.flags.contains(MsgFlags::MSG_TRUNC);
-                let direct = message.cmsgs().is_ok_and(|mut said| {
-                    said.any(|said| {
-                        matches!(said,
-                            ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops)
-                                if hops == i32::from(HOPS))
-                    })
-                });
-                self.counters.rx_too_long += u64::from(too_long);
-                self.counters.rx_routed += u64::from(!too_long && !direct);
-                found.push((direct && !too_long).then_some(message.bytes));
+    fn receive(&mut self, inbox: &mut Inbox, now: Tick) {
+        let Some(socket) = &mut self.socket else { return };
+        let Inbox { bytes, lens } = inbox;
+        let mut rows = bytes.iter_mut();
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
+            [IoSliceMut::new(rows.next().map_or(&mut [][..], |row| &mut row[..]))]
+        });
+        let (fd, flags) = (socket.fd.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        let received = match recvmmsg(fd, &mut socket.headers, slices.iter_mut(), flags, None) {
+            Ok(received) => received,
+            Err(Errno::EAGAIN | Errno::EINTR) => return,
+            Err(_) => {
+                self.counters.rx_errors += 1;
+                return;
             }
+        };
+        for message in received {
+            let too_long = message.flags.contains(MsgFlags::MSG_TRUNC);
+            let direct = message.cmsgs().is_ok_and(|mut said| {
+                said.any(|said| {
+                    matches!(said,
+                        ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops)
+                            if hops == i32::from(HOPS))
+                })
+            });
+            self.counters.rx_too_long += u64::from(too_long);
+            self.counters.rx_routed += u64::from(!too_long && !direct);
+            if direct && !too_long {
+                self.counters.rx_datagrams += 1;
+                self.counters.rx_bytes += message.bytes as u64;
+                self.heard = Some(now);
+            }
+            lens.push((direct && !too_long).then_some(message.bytes));
         }
-        for (row, len) in incoming.iter_mut().zip(&found) {
-            let Some(datagram) = len.and_then(|len| row.get_mut(..len)) else { continue };
-            self.counters.rx_datagrams += 1;
-            self.counters.rx_bytes += datagram.len() as u64;
-            self.heard = Some(now);
-            each(datagram);
-        }
-        found.len()
     }
 }

@@ -41,6 +41,16 @@ impl Heard {
         self.ring.is_empty()
     }
 
+    /// How far this was read; counts up.
+    pub fn position(&self) -> u64 {
+        self.ring.position()
+    }
+
+    /// Up to where there is something now.
+    pub fn end(&mut self) -> u64 {
+        self.ring.position() + self.ring.waiting() as u64
+    }
+
     /// Words that wait.
     pub fn waiting(&mut self) -> usize {
         self.ring.waiting()

@@ -119,8 +119,12 @@ impl Keeping {
 
     fn count(&mut self, now: Instant) {
         let flows = &self.flows;
-        let asked = (0..flows.count()).map(|n| flows.ask(n, |shard, _| shard.stats().clone()));
-        let Some(stats) = asked.collect::<Option<Vec<Stats>>>() else { return };
+        let asked = (0..flows.count()).map(|n| {
+            flows.ask(n, |shard, _| (shard.stats().clone(), shard.import_counts().imported))
+        });
+        let Some(asked) = asked.collect::<Option<Vec<(Stats, u64)>>>() else { return };
+        let imported = asked.iter().map(|(_, imported)| imported).sum();
+        let stats: Vec<Stats> = asked.into_iter().map(|(stats, _)| stats).collect();
         let sum = |read: fn(&Stats) -> u64| stats.iter().map(read).sum();
         let counts = FlowCounts {
             tracking: flows.tracking.word().to_owned(),
@@ -136,6 +140,7 @@ impl Keeping {
             long_chains: sum(|stats| stats.chain_toolong),
             nat_taken: sum(|stats| stats.found.get()),
             events_lost: self.lost,
+            imported,
             by_worker: stats.iter().map(|stats| stats.count.into()).collect(),
         };
         let full = (counts.early_dropped, counts.dropped);

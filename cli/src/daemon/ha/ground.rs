@@ -1,0 +1,45 @@
+//! What the node decides, carried to the rest of the daemon: to whom workers pass packets on, and what other nodes' neighbours are.
+
+use std::sync::Arc;
+
+use sync::records::Role;
+
+use super::super::control::Control;
+use super::hands::Became;
+use super::thread::Ground;
+
+/// The daemon's.
+pub(super) struct DaemonGround {
+    control: Arc<Control>,
+    /// The ports in their order: CRC32C of their names.
+    ports: Vec<u32>,
+    redirecting: bool,
+}
+
+impl DaemonGround {
+    pub(super) fn new(control: Arc<Control>, ports: Vec<u32>) -> Self {
+        Self { control, ports, redirecting: false }
+    }
+}
+
+impl Ground for DaemonGround {
+    fn became(&mut self, became: Became, onward: &[(u32, [u8; 6])]) {
+        let redirecting = became.role == Role::Redirecting;
+        if redirecting || self.redirecting {
+            let of =
+                |name: &u32| onward.iter().find(|(other, _)| other == name).map(|(_, mac)| *mac);
+            let onward: Vec<Option<[u8; 6]>> = self.ports.iter().map(of).collect();
+            if redirecting && onward.iter().all(Option::is_none) {
+                tracing::warn!(
+                    "the new owner has no port of a name that is known here: what still comes is dropped"
+                );
+            }
+            self.control.pass_on(&onward);
+        }
+        self.redirecting = redirecting;
+    }
+
+    fn apply(&mut self, records: &mut Vec<Vec<u8>>) {
+        records.clear();
+    }
+}

@@ -1,0 +1,299 @@
+//! The sync thread: everything that this node says to others, hears from them, and decides.
+//!
+//! # Overview
+//!
+//! A pass: what is in the sockets → [`Node::received`]; what workers said → [`Node::outbound`]; what the operator wants →
+//! [`Node::command`]; [`Node::poll`]; then all that is to be sent leaves together, and workers that were told something are woken.
+//!
+//! # Sleep
+//!
+//! While there is something to do the thread naps for [`Pace::nap`], so that records come together and one wake-up serves many;
+//! workers do not ring then. After some passes in which there was nothing it sleeps until the node's next moment, a datagram, or
+//! the bell, which workers ring as long as [`Standing::may_sleep`] says that the thread sleeps.
+//!
+//! # Who may touch what
+//!
+//! All of it is this thread's. Others ask it through [`Ask`], and ring.
+
+use std::num::NonZeroU64;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+use packet::Tick;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use sync::ids::{Lane, NodeId};
+use sync::link::{Inbox, LinkStatus, News};
+use sync::node::{Command, Node, Refused, Status};
+use sync::records::Role;
+use sync::worker::Heard;
+
+use super::bell::Bell;
+use super::hands::{Became, DaemonHands};
+
+/// Batches of datagrams that a pass takes from one link at most; what is left comes in the next.
+const BATCHES: usize = 16;
+/// Idle passes before a longer sleep.
+const PATIENCE: u32 = 8;
+/// Between tries of a promotion that keepalived wants.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long saying goodbye, and handing over before it, may take.
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
+/// Nanoseconds by which the kernel may put off the end of a nap.
+const SLACK: Option<NonZeroU64> = NonZeroU64::new(1000);
+
+/// What the sync thread is asked. Answers go to whoever waits; if nobody does any more, to nobody.
+pub(super) enum Ask {
+    /// How things are.
+    Status(Sender<Seen>),
+    /// Do this.
+    Command(Command, Sender<Result<(), Refused>>),
+    /// keepalived wants the node to be active, or not.
+    Wanted(bool),
+}
+
+/// How things are.
+pub(super) struct Seen {
+    pub(super) status: Status,
+    pub(super) links: Vec<LinkStatus>,
+    /// keepalived wants a promotion that is refused.
+    pub(super) promotion_waits: bool,
+    pub(super) at: Tick,
+}
+
+/// How long the thread naps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// While there is something to do.
+    pub(super) nap: Duration,
+}
+
+/// A worker's rings as the thread has them.
+pub(super) struct Ears {
+    pub(super) urgent: Heard,
+    pub(super) lazy: Heard,
+}
+
+/// What the control side is told from here.
+pub(super) trait Ground: Send {
+    /// The node is another thing from now on. `onward`: while it redirects, the new owner's ports by CRC32C of their names.
+    fn became(&mut self, became: Became, onward: &[(u32, [u8; 6])]);
+
+    /// Records of neighbours and of sets' elements that the owner said.
+    fn apply(&mut self, records: &mut Vec<Vec<u8>>);
+}
+
+/// The thread's state.
+pub(super) struct SyncThread {
+    pub(super) origin: Instant,
+    pub(super) node: Node,
+    pub(super) hands: DaemonHands,
+    pub(super) ears: Vec<Ears>,
+    pub(super) asks: Receiver<Ask>,
+    pub(super) bell: Arc<Bell>,
+    pub(super) pace: Pace,
+    pub(super) ground: Box<dyn Ground>,
+    pub(super) inbox: Inbox,
+    /// keepalived wants this node to be active: when to try again.
+    pub(super) wanted: Option<Tick>,
+    /// Set when the daemon stops: by when the thread has to end.
+    pub(super) leaving: Option<Tick>,
+}
+
+impl SyncThread {
+    fn now(&self) -> Tick {
+        Tick::at(self.origin.elapsed())
+    }
+
+    /// Runs until the node has said goodbye.
+    pub(super) fn run(mut self) {
+        if let Err(error) = rustix::thread::set_current_timer_slack(SLACK) {
+            tracing::debug!(%error, "naps may take longer");
+        }
+        let mut idle = 0;
+        loop {
+            let (worked, next) = self.pass();
+            if self.leaving.is_some_and(|by| self.now() >= by || self.node_left()) {
+                return;
+            }
+            idle = if worked { 0 } else { idle + 1 };
+            if idle < PATIENCE {
+                let until_next = next.since(self.now());
+                std::thread::sleep(self.pace.nap.min(until_next.max(Duration::from_micros(1))));
+            } else {
+                self.sleep(next);
+            }
+        }
+    }
+
+    fn node_left(&self) -> bool {
+        self.node.status(self.now()).left
+    }
+
+    /// One pass; whether there was anything, and when to come again at the latest.
+    fn pass(&mut self) -> (bool, Tick) {
+        let mut worked = self.hear();
+        worked |= self.listen();
+        worked |= self.obey();
+        let now = self.now();
+        self.hands.now = now;
+        let next = self.node.poll(now, &mut self.hands);
+        self.hands.flush();
+        self.tend(now);
+        (worked, next)
+    }
+
+    /// Takes what is in the sockets.
+    fn hear(&mut self) -> bool {
+        let mut worked = false;
+        for link in 0..self.hands.links.count() {
+            for _ in 0..BATCHES {
+                let now = Tick::at(self.origin.elapsed());
+                self.hands.now = now;
+                let more = self.hands.links.receive(link, now, &mut self.inbox);
+                for datagram in self.inbox.datagrams() {
+                    worked = true;
+                    self.node.received(datagram, now, &mut self.hands);
+                }
+                if !more {
+                    break;
+                }
+            }
+        }
+        worked
+    }
+
+    /// Takes what workers said: changes first, then of the rest what was there before them, or a flow's repair would overtake its
+    /// beginning. What comes meanwhile is the next pass's.
+    fn listen(&mut self) -> bool {
+        let mut worked = false;
+        let now = self.now();
+        self.hands.now = now;
+        let Self { node, hands, ears, .. } = self;
+        for (ears, lane) in ears.iter_mut().zip((0..).filter_map(Lane::new)) {
+            // In this order: what was said urgently before anything of the rest is within the urgent bounds.
+            let lazy = ears.lazy.end();
+            let urgent = ears.urgent.end();
+            while ears.urgent.position() < urgent
+                && node.budget(lane, now).urgent
+                && let Some(message) = ears.urgent.next()
+            {
+                node.outbound(lane, &message, now, hands);
+                worked = true;
+            }
+            if ears.urgent.position() < urgent {
+                continue;
+            }
+            while ears.lazy.position() < lazy
+                && node.budget(lane, now).lazy
+                && let Some(message) = ears.lazy.next()
+            {
+                node.outbound(lane, &message, now, hands);
+                worked = true;
+            }
+        }
+        worked
+    }
+
+    /// Does what was asked.
+    fn obey(&mut self) -> bool {
+        let mut worked = false;
+        while let Ok(ask) = self.asks.try_recv() {
+            worked = true;
+            let now = self.now();
+            self.hands.now = now;
+            match ask {
+                Ask::Status(to) => {
+                    let seen = Seen {
+                        status: self.node.status(now),
+                        links: self.hands.links.status(),
+                        promotion_waits: self.wanted.is_some(),
+                        at: now,
+                    };
+                    let _ = to.send(seen);
+                }
+                Ask::Command(command, to) => {
+                    match command {
+                        // Another word than keepalived's last one.
+                        Command::Promote { .. } | Command::Demote => self.wanted = None,
+                        Command::Stop => {
+                            self.wanted = None;
+                            self.leaving = Some(Tick(now.0 + GOODBYE.as_nanos() as u64));
+                        }
+                        _ => {}
+                    }
+                    let _ = to.send(self.node.command(command, now, &mut self.hands));
+                }
+                Ask::Wanted(true) => self.wanted = Some(now),
+                Ask::Wanted(false) => {
+                    self.wanted = None;
+                    match self.node.command(Command::Demote, now, &mut self.hands) {
+                        Ok(()) => {}
+                        Err(refused) => tracing::warn!("not demoted: {refused}"),
+                    }
+                }
+            }
+        }
+        let now = self.now();
+        if self.wanted.is_some_and(|at| at <= now) {
+            let first = self.wanted == Some(now);
+            match self.node.command(Command::Promote { force: false }, now, &mut self.hands) {
+                Ok(()) => self.wanted = None,
+                Err(refused) => {
+                    if first {
+                        tracing::warn!("not promoted yet: {refused}");
+                    }
+                    self.wanted = Some(Tick(now.0 + RETRY.as_nanos() as u64));
+                }
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    /// What is beside the protocol.
+    fn tend(&mut self, now: Tick) {
+        self.hands.links.tend(now);
+        for news in self.hands.links.news() {
+            match news {
+                News::Up { .. } => tracing::info!("{news}"),
+                News::Down { .. } | News::SmallBuffer { .. } => tracing::warn!("{news}"),
+            }
+        }
+        if let Some(became) = self.hands.became.take() {
+            let owner = became.owner.filter(|_| became.role == Role::Redirecting);
+            let onward = owner.map_or(&[][..], |owner: NodeId| self.node.ports(owner));
+            self.ground.became(became, onward);
+        }
+        if !self.hands.elsewhere.is_empty() {
+            self.ground.apply(&mut self.hands.elsewhere);
+        }
+    }
+
+    /// Sleeps until `next`, or something comes.
+    fn sleep(&mut self, next: Tick) {
+        let Self { hands, ears, asks, bell, origin, wanted, .. } = self;
+        let idle = || {
+            let said = ears.iter_mut().any(|ears| !ears.urgent.is_empty() || !ears.lazy.is_empty());
+            !said && asks.is_empty()
+        };
+        let standing = hands.standing.clone();
+        if !standing.may_sleep(idle) {
+            return;
+        }
+        let until = wanted.map_or(next, |at| next.min(at));
+        let left = until.since(Tick::at(origin.elapsed()));
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(8);
+        fds.push(PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN));
+        fds.extend(hands.links.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let timeout = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        // A signal, or whatever else: the pass that follows finds out.
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+        standing.awake();
+        bell.silence();
+    }
+}
