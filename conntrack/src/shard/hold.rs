@@ -130,11 +130,11 @@ fn has_moved(flow: &Flow, mark: &Mark) -> bool {
         && sent(flow).wrapping_sub(mark.sent) >= MOVED.max(tcp::largest_window(flow) / 2)
 }
 
-/// Whether others believe that a flow has less than three quarters left of what it has.
+/// Whether others believe that a flow has less than seven eighths of what it has left.
 fn is_put_off(flow: &Flow, mark: &Mark, beat: u32) -> bool {
     let left = i64::from(flow.shared.deadline.wrapping_sub(beat) as i32);
     let told = i64::from(mark.deadline.wrapping_sub(beat) as i32);
-    4 * told < 3 * left
+    8 * told < 7 * left
 }
 
 /// The earlier of two beats less than 2³¹ apart.

@@ -4,6 +4,9 @@ use super::*;
 use crate::snapshot::Snapshot;
 use std::time::Duration;
 
+mod import;
+mod replicate;
+
 pub(super) fn key(number: u32) -> FlowKey {
     let mut key = FlowKey { protocol: 17, family: 4, ..FlowKey::default() };
     key.src[..4].copy_from_slice(&number.to_be_bytes());
@@ -82,16 +85,23 @@ impl Shard {
         assert_eq!(free + slots().count(), self.used as usize, "slots leaked");
         assert_eq!(slots().count(), self.stats.count as usize);
         let confirmed = slots().filter(|(_, flow)| flow.status().has(Status::CONFIRMED));
-        let mut number = 0;
+        let (mut number, mut named) = (0, 0);
         for (slot, flow) in confirmed {
             for direction in [Direction::Original, Direction::Reply] {
                 let found = self.find(flow.key(direction), self.hash(flow.key(direction)));
                 assert_eq!(found, Some((slot, direction)));
             }
             let late = flow.filed().wrapping_sub(flow.shared.deadline);
-            assert!(late == 0 || late > i32::MAX as u32, "it would be ended too late");
+            let spared = self.replicas.held || self.replicas.floor.is_some();
+            assert!(late == 0 || late > i32::MAX as u32 || spared, "it would be ended too late");
             number += 1;
+            if let Some(origin) = self.origin(slot) {
+                assert_eq!(self.slot_of(origin), Some(slot));
+                named += 1;
+            }
         }
+        assert_eq!(self.replicas.origins.count_entries(), named);
+        assert_eq!(self.replicas.counts.imported, named as u64);
         assert_eq!(self.index.count_entries(), 2 * number);
         assert_eq!(self.wheel.count_flows(&self.flows), number);
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use conntrack::proto::{sctp, tcp};
-use conntrack::shard::{Config, Shard};
+use conntrack::shard::{Config, Import, ImportState, Shard};
 use conntrack::snapshot::Snapshot;
 use conntrack::track::{self, Input, Place, Tracked};
-use conntrack::{Slot, Status};
+use conntrack::{Direction, Slot, Status};
 use packet::wire::ip;
 use packet::{FlowKey, Tick, VecFrame};
 
@@ -15,6 +15,8 @@ use crate::packets::{Entry, Packet, Seen, address};
 pub(crate) struct Ours {
     pub(crate) shard: Shard,
     now: Tick,
+    /// Another node's, which hears of flows when it is told.
+    standby: Shard,
     /// Where frames are split into segments.
     pub(crate) split: Vec<usize>,
 }
@@ -22,12 +24,46 @@ pub(crate) struct Ours {
 impl Ours {
     pub(crate) fn new() -> Self {
         let shard = Shard::new(Config { max: 1000, worker: 0 }).unwrap();
-        Self { shard, now: Tick::at(Duration::from_secs(100)), split: Vec::new() }
+        let mut standby = Shard::new(Config { max: 1000, worker: 0 }).unwrap();
+        standby.hold();
+        Self { shard, now: Tick::at(Duration::from_secs(100)), standby, split: Vec::new() }
     }
 
     pub(crate) fn wait(&mut self, time: Duration) {
         self.now = Tick(self.now.0 + time.as_nanos() as u64);
         self.shard.expire(self.now, 1000);
+        self.standby.expire(self.now, 1000);
+    }
+
+    /// Tells the other node of all flows.
+    pub(crate) fn say(&mut self) {
+        let Self { shard, standby, now, .. } = self;
+        shard.walk(Slot(0), 1000, &mut |slot, flow| {
+            let mut proto = *flow.proto();
+            if flow.key(Direction::Original).protocol == ip::TCP {
+                let tcp: tcp::Tcp = zerocopy::transmute!(proto);
+                let sides = [Direction::Original, Direction::Reply].map(|way| tcp.side(way));
+                proto = zerocopy::transmute!(tcp::Tcp::imported(tcp.state, sides));
+            }
+            let state = ImportState {
+                status: flow.status().0,
+                mark: flow.mark(),
+                remaining: shard.remaining(slot, *now),
+                proto,
+                labels: shard.labels(slot),
+            };
+            let keys = [Direction::Original, Direction::Reply].map(|way| *flow.key(way));
+            let origin = u64::from(slot.0) << 22;
+            let import = Import { origin, stamp: 1, order: 0, keys, state, timeouts: &[] };
+            standby.import(&import, *now).unwrap().unwrap();
+        });
+    }
+
+    /// Goes on at the other node, with what it was told.
+    pub(crate) fn take_over(&mut self) {
+        std::mem::swap(&mut self.shard, &mut self.standby);
+        self.standby.hold();
+        self.shard.release(self.now);
     }
 
     pub(crate) fn send(&mut self, packet: &Packet) -> Seen {

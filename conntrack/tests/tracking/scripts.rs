@@ -1,5 +1,7 @@
 //! Scripts: `set NAME VALUE`, `wait SECONDS`, or a [packet](crate::packets::Packet::parse), and behind `=` what is seen of it:
 //! its `ct state`, then each flow's state, seconds and flags. An empty line begins anew; `#` begins a comment.
+//!
+//! Those of `tests/takeover` have two nodes: `say` tells the other one of all flows as they are, `takeover` goes on there.
 
 use std::fmt::Write;
 use std::fs;
@@ -40,6 +42,13 @@ impl Who {
         }
     }
 
+    fn ours(&mut self) -> &mut Ours {
+        match self {
+            Self::Ours(ours) => ours,
+            Self::Kernel(_) => panic!("the kernel has no other node"),
+        }
+    }
+
     fn send(&mut self, packet: &Packet) -> Seen {
         match self {
             Self::Ours(ours) => ours.send(packet),
@@ -66,6 +75,8 @@ fn run(who: &mut Who, script: &str) -> (String, bool) {
                 begun = Instant::now();
             }
             ["#", ..] => {}
+            ["say"] => who.ours().say(),
+            ["takeover"] => who.ours().take_over(),
             ["set", name, value] => who.set(name, value),
             ["wait", seconds] => {
                 who.wait(Duration::from_secs_f64(seconds.parse().unwrap()));
@@ -106,8 +117,8 @@ fn fits(seen: &str, expected: &str, slack: u64) -> bool {
         })
 }
 
-fn all(mut who: Who, write: bool) {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+fn all(mut who: Who, scripts: &str, write: bool) {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(scripts);
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     if let Ok(only) = std::env::var("TWINWALL_SCRIPT") {
@@ -140,7 +151,14 @@ fn all(mut who: Who, write: bool) {
 /// We do as the scripts say.
 #[test]
 fn ours() {
-    all(Who::Ours(Box::new(Ours::new())), false);
+    all(Who::Ours(Box::new(Ours::new())), "tests/scripts", false);
+}
+
+/// Flows go on at another node as the scripts say. With `TWINWALL_RECORD=1` they are written as they do: read them then.
+#[test]
+fn takeover() {
+    let write = std::env::var_os("TWINWALL_RECORD").is_some();
+    all(Who::Ours(Box::new(Ours::new())), "tests/takeover", write);
 }
 
 /// The running kernel does as the scripts say. With `TWINWALL_RECORD=1` they are written as it does;
@@ -148,5 +166,5 @@ fn ours() {
 #[test]
 fn kernel() {
     let Some(kernel) = Kernel::new() else { return };
-    all(Who::Kernel(kernel), std::env::var_os("TWINWALL_RECORD").is_some());
+    all(Who::Kernel(kernel), "tests/scripts", std::env::var_os("TWINWALL_RECORD").is_some());
 }
