@@ -87,8 +87,7 @@ const _: () = assert!(size_of::<Mark>() == 40);
 pub enum Ask {
     /// What others do not know yet.
     News,
-    /// All of a flow that is there, and that it is gone of one that is not. Should this come late, after the next news, that
-    /// would mean nothing to who does not know the flow; so the next news are in full, too.
+    /// All of a flow that is there, and that it is gone of one that is not.
     Whole,
 }
 
@@ -243,8 +242,9 @@ impl Shard {
         }
     }
 
-    /// What is to be said of a slot, which is taken for said: the caller says it.
-    pub fn export(&mut self, slot: Slot, ask: Ask, now: Tick) -> Export {
+    /// What is to be said of a slot, which is taken for said: the caller says it, with this haste. A flow that is said in full
+    /// lazily may be overtaken by urgent news of it, which mean nothing to who does not know it: so these are in full, too.
+    pub fn export(&mut self, slot: Slot, ask: Ask, haste: Haste, now: Tick) -> Export {
         let whole = ask == Ask::Whole;
         let flow = self.flow(slot).filter(|flow| flow.is_shared());
         let said = flow.map(|flow| (flow.shared.deadline, sent(flow)));
@@ -267,7 +267,8 @@ impl Shard {
         }
         if let Some((deadline, sent)) = said {
             mark.generation &= !(FRESH | AGAIN);
-            mark.generation |= if whole { AGAIN } else { 0 };
+            let again = say == Say::Full && haste == Haste::Lazy;
+            mark.generation |= if again { AGAIN } else { 0 };
             mark.announced = stint;
             (mark.deadline, mark.sent) = (deadline, sent);
         } else {

@@ -55,8 +55,9 @@ mod real {
 pub(crate) use real::Bell;
 
 #[cfg(test)]
-mod tests {
-    mod model {
+pub(super) mod tests {
+    #[allow(dead_code, reason = "the same text is used above")]
+    pub(crate) mod model {
         bell!(loom::sync::atomic);
     }
 

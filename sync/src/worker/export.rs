@@ -112,7 +112,7 @@ impl Replica {
             Some(Cause::Repair | Cause::Bulk) => Ask::Whole,
             _ => Ask::News,
         };
-        let Export { say, generation, version, began } = shard.export(slot, ask, now);
+        let Export { say, generation, version, began } = shard.export(slot, ask, ring, now);
         let id = self.name(slot, generation);
         let version = Version(version);
         let Some(record) = (match (say, shard.flow(slot)) {

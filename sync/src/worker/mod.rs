@@ -25,6 +25,8 @@ mod export;
 mod flow;
 mod message;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -20,7 +20,8 @@ fn dirty(shard: &mut Shard, haste: Haste) -> Vec<u32> {
 }
 
 fn say(shard: &mut Shard, slot: Slot) -> (Say, u32, u32) {
-    let Export { say, generation, version, .. } = shard.export(slot, Ask::News, at(0));
+    let Export { say, generation, version, .. } =
+        shard.export(slot, Ask::News, Haste::Urgent, at(0));
     (say, generation, version)
 }
 
@@ -54,7 +55,7 @@ fn what_is_asked_for_is_said_whole() {
     let mut shard = owner(10);
     let slot = add(&mut shard, 1, 30, at(0));
     assert_eq!(say(&mut shard, slot).0, Say::Full);
-    let ask = |shard: &mut Shard| shard.export(slot, Ask::Whole, at(0)).say;
+    let ask = |shard: &mut Shard| shard.export(slot, Ask::Whole, Haste::Lazy, at(0)).say;
     assert_eq!(ask(&mut shard), Say::Full);
     // The next news may come before it.
     assert_eq!(say(&mut shard, slot).0, Say::Full);
@@ -172,7 +173,7 @@ fn refreshes(
         shard.expire(now, 100);
         for taken in dirty(shard, Haste::Lazy) {
             assert_eq!(taken, slot.0);
-            shard.export(slot, Ask::News, now);
+            shard.export(slot, Ask::News, Haste::Urgent, now);
             told.push(half / 2);
         }
         assert_eq!(dirty(shard, Haste::Urgent), [0; 0]);
@@ -185,7 +186,7 @@ fn a_flow_that_lives_on_is_told_at_a_quarter_of_its_time() {
     let mut shard = owner(10);
     let slot = add(&mut shard, 1, 120, at(0));
     dirty(&mut shard, Haste::Urgent);
-    shard.export(slot, Ask::News, at(0));
+    shard.export(slot, Ask::News, Haste::Urgent, at(0));
     let told = refreshes(&mut shard, slot, 600, |shard, now| shard.refresh(slot, 120, now));
     // Every half minute, or a little later.
     assert!((14..=20).contains(&told.len()), "{told:?}");
@@ -202,7 +203,7 @@ fn an_idle_flow_is_not_told_of_and_ends_when_its_time_is_over() {
     let mut shard = owner(10);
     let slot = add(&mut shard, 1, 120, at(0));
     dirty(&mut shard, Haste::Urgent);
-    shard.export(slot, Ask::News, at(0));
+    shard.export(slot, Ask::News, Haste::Urgent, at(0));
     for second in 1..120 {
         assert_eq!(shard.expire(at(second), 100), 0);
         assert_eq!(dirty(&mut shard, Haste::Lazy), [0; 0]);
@@ -224,7 +225,7 @@ fn connection(shard: &mut Shard) -> Slot {
     shard.refresh(slot, 432_000, at(0));
     shard.confirm(slot, at(0)).unwrap();
     dirty(shard, Haste::Urgent);
-    shard.export(slot, Ask::News, at(0));
+    shard.export(slot, Ask::News, Haste::Urgent, at(0));
     slot
 }
 
@@ -262,7 +263,7 @@ fn flows_that_were_there_before_are_looked_at_once_they_were_told() {
     let slot = connection(&mut shard);
     assert!(shard.flow(slot).unwrap().filed() > 100_000 * 60);
     shard.replicate(true);
-    shard.export(slot, Ask::Whole, at(5));
+    shard.export(slot, Ask::Whole, Haste::Lazy, at(5));
     let filed = shard.flow(slot).unwrap().filed();
     assert!((300..=22 * 60).contains(&filed), "{filed}");
     shard.check();
