@@ -211,7 +211,7 @@ mod tests {
                 if push {
                     let message: Vec<u64> = (next..next + len as u64).collect();
                     next += len as u64;
-                    let fits = used + len + 1 <= producer.capacity();
+                    let fits = used + len < producer.capacity();
                     prop_assert_eq!(producer.has_room(len), fits);
                     let expected = if fits && len <= LONGEST { Ok(()) } else { Err(Full) };
                     prop_assert_eq!(producer.push(&message), expected);

@@ -26,6 +26,7 @@ impl Heard {
     }
 
     /// The next message. What is none is passed over.
+    #[allow(clippy::should_implement_trait, reason = "what it gives lies in itself")]
     pub fn next(&mut self) -> Option<Outbound<'_>> {
         let many = loop {
             let words = self.ring.pop(&mut self.words)?;

@@ -35,6 +35,7 @@ const WALKED: u32 = 16;
 const ANSWER: usize = 3;
 
 /// What is given out record by record.
+#[expect(clippy::large_enum_variant, reason = "they wait in a queue that was made at the start")]
 pub(super) enum Request {
     Export { token: u64, slots: ArrayVec<u32, SLOTS>, at: usize },
     Bulk { token: u64, at: u32, end: u32 },

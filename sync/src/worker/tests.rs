@@ -84,10 +84,13 @@ impl Worker {
     }
 }
 
+/// Which of a slot's flows, of which version, and what it is if it is there.
+type Said = (Generation, Version, Option<(FlowFull, FlowState)>);
+
 /// Who hears a worker, and keeps for each slot what was said last, by generation and version.
 #[derive(Default)]
 struct Listener {
-    slots: BTreeMap<u32, (Generation, Version, Option<(FlowFull, FlowState)>)>,
+    slots: BTreeMap<u32, Said>,
     marks: Vec<(u64, u32)>,
     heard: usize,
 }
@@ -625,7 +628,7 @@ mod model {
 
     fn read(ring: &mut Consumer, known: &mut [(u64, u64); 2]) -> bool {
         let mut buffer = [0; LONGEST];
-        let Some(&[word, state]) = ring.pop(&mut buffer).map(|message| &*message) else {
+        let Some(&[word, state]) = ring.pop(&mut buffer) else {
             return false;
         };
         let slot = (word >> 32) as usize;

@@ -85,7 +85,8 @@ fn who_owns_the_flows_again_says_all_anew() {
 
 #[test]
 fn every_change_that_others_must_know_is_kept_once() {
-    let changes: [(&str, fn(&mut Shard, Slot)); 13] = [
+    type Change = fn(&mut Shard, Slot);
+    let changes: [(&str, Change); 13] = [
         ("assured", |shard, slot| shard.set_status(slot, Status::ASSURED)),
         ("reply", |shard, slot| shard.set_status(slot, Status::SEEN_REPLY)),
         ("fixed", |shard, slot| shard.set_status(slot, Status::FIXED_TIMEOUT)),
