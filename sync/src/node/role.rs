@@ -302,6 +302,9 @@ impl Node {
                     let owner = self.owner.other() == Some(from);
                     if meant && owner && term > self.owner.claim.term && !self.stopping {
                         self.owner.reserve(term);
+                        if matches!(self.role(), Role::Standby | Role::Redirecting) {
+                            hands.handed_over();
+                        }
                         self.event(Event::Granted, now, hands);
                     }
                 }

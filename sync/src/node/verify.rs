@@ -131,9 +131,9 @@ impl Node {
         for record in wire::records(records) {
             match record {
                 Ok((Record::Digest { from: ALL, .. }, _)) => {
-                    if !self.owner.is_owner() {
+                    if self.owner.other() == Some(header.node) {
                         self.verifying.tally = Verify::default();
-                    } else if self.verifying.all.is_none() {
+                    } else if self.owner.is_owner() && self.verifying.all.is_none() {
                         self.verifying.all = Some(0);
                     }
                 }

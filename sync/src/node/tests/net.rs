@@ -62,6 +62,8 @@ pub(super) struct Outside {
     pub(super) role: Role,
     pub(super) term: Term,
     pub(super) lease: Tick,
+    /// What it was when it was told that the old owner had handed over.
+    pub(super) handed_over: Option<Role>,
     pub(super) saved: Saved,
     pub(super) disk_works: bool,
     pub(super) saves: u32,
@@ -111,6 +113,9 @@ impl Hands for Outside {
 
     fn become_role(&mut self, _group: Group, role: Role, term: Term, _owner: Option<NodeId>) {
         (self.role, self.term) = (role, term);
+        if role != Role::Active {
+            self.handed_over = None;
+        }
         if role == Role::Active {
             // All flows are this node's: each gets a slot here, if it has none, and a new name.
             for flow in self.flows.keys().copied().collect::<Vec<_>>() {
@@ -122,6 +127,11 @@ impl Hands for Outside {
                 }
             }
         }
+    }
+
+    fn handed_over(&mut self) {
+        assert_eq!(self.handed_over, None);
+        self.handed_over = Some(self.role);
     }
 
     fn lease(&mut self, until: Tick) {
@@ -156,6 +166,7 @@ impl Outside {
             role: Role::Standby,
             term: Term(0),
             lease: Tick(0),
+            handed_over: None,
             saved,
             disk_works: true,
             saves: 0,

@@ -133,6 +133,7 @@ fn after_a_takeover_all_flows_live_on_here_and_there() {
     net.crash(0);
     net.promote(1).unwrap();
     assert_eq!(net.outside(1).role, Role::Active, "at once");
+    assert_eq!(net.outside(1).handed_over, None, "what it received may have been forwarded");
     assert_eq!(net.outside(1).table(), table);
     net.outside(1).packet(100);
     net.run(500);

@@ -28,6 +28,7 @@ fn a_switchover_loses_nothing_and_never_has_two() {
         net.outside(1).role == Role::Active
     });
     assert!(took <= 5 * MS, "{took} ns");
+    assert_eq!(net.outside(1).handed_over, Some(Role::Standby), "told before it is active");
     assert_eq!(net.outside(1).table(), expected);
     net.run(2);
     assert_eq!((net.outside(0).role, net.outside(1).term), (Role::Redirecting, Term(2)));
