@@ -74,7 +74,13 @@ impl Shard {
                 self.order(slot, import.order);
                 return Ok(Some(slot));
             }
-            self.kill(slot, now);
+            if self.replicas.mark(slot).stamp == import.stamp {
+                // The slot has another flow there.
+                self.kill(slot, now);
+            } else {
+                // It may be a name that its owner gave before it was started again. A sweep ends it if nobody speaks of it.
+                self.forget_name(slot);
+            }
         }
         let [original, reply] = &import.keys;
         let [hash, back] = hashes;

@@ -10,7 +10,7 @@ use super::{Beside, Replica};
 use crate::hands::{Cause, RingFull};
 use crate::ids::{FlowId, Generation, Version};
 use crate::records::{FlowFull, Record};
-use crate::wire;
+use crate::{Mutation, mutated, wire};
 
 /// Words of a ring that the longest record of a flow needs, and a short message behind it.
 const ROOM: usize = wire::FULL_MAX.div_ceil(8) + 2 + 4;
@@ -46,6 +46,9 @@ impl Replica {
         for done in 0..budget {
             if !self.has_room(Haste::Urgent) {
                 self.counters.full += 1;
+                if mutated(Mutation::SkipRingDrain) {
+                    while let Taken::Slot(_) = shard.take_dirty(Haste::Urgent, &mut look) {}
+                }
                 return done;
             }
             match shard.take_dirty(Haste::Urgent, &mut look) {

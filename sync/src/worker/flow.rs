@@ -2,7 +2,7 @@
 
 use conntrack::proto::gre::Gre;
 use conntrack::proto::sctp::Sctp;
-use conntrack::proto::tcp::{Side, Tcp};
+use conntrack::proto::tcp::{Side, Tcp, flag};
 use conntrack::proto::udp::Udp;
 use conntrack::shard::{ImportState, REPLICATED};
 use conntrack::{Direction, Flow, Shard, Slot};
@@ -11,6 +11,7 @@ use packet::wire::ip;
 use zerocopy::{transmute, transmute_ref};
 
 use crate::records::{FlowState, Proto, TcpSide, Timeouts};
+use crate::{Mutation, mutated};
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -72,7 +73,8 @@ pub(super) fn import_of(state: &FlowState, now: Tick) -> ImportState {
         Proto::Tcp(tcp) => {
             let sides = tcp.sides.map(|side| {
                 let TcpSide { end, max_end, max_window, scale, flags } = side;
-                Side { end, max_end, max_window, scale, flags }
+                let free = if mutated(Mutation::RebaseWithoutBound) { flag::BE_LIBERAL } else { 0 };
+                Side { end, max_end, max_window, scale, flags: flags | free }
             });
             transmute!(Tcp::imported(tcp.state, sides))
         }

@@ -44,6 +44,7 @@ use crate::ids::{FlowId, Group, Lane, NodeId};
 use crate::records::Role;
 use crate::ring::{self, LONGEST};
 use crate::standing::Standing;
+use crate::{Mutation, mutated};
 
 /// Flows whose packets may go that the dataplane was not told of yet.
 const RELEASED: usize = 4096;
@@ -214,8 +215,11 @@ impl Replica {
                 shard.replicate(true);
             }
             Role::Standby | Role::Redirecting => {
-                shard.replicate(false);
+                shard.replicate(mutated(Mutation::ExportImports));
                 shard.hold();
+                if mutated(Mutation::AgeWhileHeld) {
+                    shard.release(Tick(0));
+                }
             }
             Role::Passive => {
                 shard.replicate(false);

@@ -589,6 +589,54 @@ fn the_sync_thread_is_woken_once_for_what_was_pushed() {
     assert!(!worker.standing.may_sleep(|| worker.ends.urgent.is_empty()));
 }
 
+#[test]
+fn nothing_is_allocated_in_a_turn() {
+    let mut worker = Worker::new(1, 1000, Role::Active, 1 << 16);
+    let mut standby = Worker::new(2, 1000, Role::Standby, 1 << 16);
+    let round = |worker: &mut Worker, standby: &mut Worker, order| {
+        for number in 0..200 {
+            worker.begin(number);
+        }
+        for number in (0..200).step_by(3) {
+            let slot = worker.find(number).unwrap();
+            worker.shard.set_mark(slot, order);
+        }
+        let slots = (0..5).collect();
+        worker.ends.inbound.tell(&Inbound::Export { token: 1, slots }).unwrap();
+        worker.ends.inbound.tell(&Inbound::Bulk { token: 1, from: 0, count: 1000 }).unwrap();
+        worker.ends.inbound.tell(&Inbound::Flush { token: 1 }).unwrap();
+        let mut said = 0;
+        for _ in 0..50 {
+            worker.turn();
+            for heard in [&mut worker.ends.urgent, &mut worker.ends.lazy] {
+                while let Some(message) = heard.next() {
+                    if let Outbound::Record { bytes, .. } = message {
+                        let apply = Inbound::Apply { stamp: 1, order, acknowledge: true, bytes };
+                        standby.ends.inbound.tell(&apply).unwrap();
+                        said += 1;
+                    }
+                }
+            }
+            standby.turn();
+            while standby.ends.urgent.next().is_some() {}
+        }
+        standby.ends.inbound.tell(&Inbound::Sweep { stamp: 1 }).unwrap();
+        standby.turn();
+        for number in 0..200 {
+            if let Some(slot) = worker.find(number) {
+                worker.shard.kill(slot, worker.now);
+            }
+        }
+        said
+    };
+    round(&mut worker, &mut standby, 1);
+    let mut said = 0;
+    let info = allocation_counter::measure(|| said = round(&mut worker, &mut standby, 2));
+    assert!(said > 400, "{said}");
+    assert_eq!(info.count_total, 0);
+    assert!(standby.shard.import_counts().imported >= 200);
+}
+
 /// The model of a worker for loom: two slots with a bit each, and a ring that holds two records.
 mod model {
     use loom::sync::Arc;

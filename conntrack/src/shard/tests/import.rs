@@ -153,6 +153,30 @@ fn of_two_flows_with_a_common_key_that_one_worker_says_the_later_stays() {
 }
 
 #[test]
+fn a_name_that_was_given_again_by_an_owner_that_was_restarted_ends_nothing() {
+    let said = |slot: u32, stamp, number| Import { stamp, ..import(name(slot, 1), keys(number)) };
+    let mut shard = standby(10);
+    let [one, two] =
+        [1, 2].map(|number| shard.import(&said(number, 1, number), at(0)).unwrap().unwrap());
+    // It says the same flows in other slots: each is told of before the sweep, and nobody sees it go.
+    shard.listen(event::LISTEN_DESTROY);
+    assert_eq!(shard.import(&said(2, 2, 1), at(0)), Ok(Some(one)));
+    assert_eq!(shard.update(name(1, 1), 2, &state(), at(0)), None);
+    assert_eq!(shard.import(&said(1, 2, 2), at(0)), Ok(Some(two)));
+    shard.check();
+    assert_eq!(shard.sweep(Slot(0), 100, 2, at(0)), None);
+    assert_eq!((shard.stats().count, shard.import_counts().swept), (2, 0));
+    // One whose name went to another and that it does not speak of any more is swept.
+    shard.import(&said(1, 3, 3), at(0)).unwrap();
+    assert!(shard.flow(two).is_some());
+    shard.import(&said(2, 3, 1), at(0)).unwrap();
+    shard.sweep(Slot(0), 100, 3, at(0));
+    assert!(shard.flow(two).is_none());
+    assert_eq!(shard.stats().count, 2);
+    shard.check();
+}
+
+#[test]
 fn a_full_table_gives_up_what_is_not_assured_for_an_import_or_refuses_it() {
     let mut shard = standby(100);
     for number in 0..100 {
