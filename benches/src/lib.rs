@@ -3,6 +3,7 @@
 //! benches/README.md tells what each bench measures and how to add one.
 
 pub mod batch;
+pub mod cluster;
 pub mod images;
 pub mod node;
 pub mod random;

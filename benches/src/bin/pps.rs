@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use benches::{
+    cluster,
     images::Images,
     node,
     ring_io::RingIo,
@@ -71,6 +72,9 @@ struct Args {
     /// So many workers, on cores from 0 on, each of which receives the packets of its own flows, as a card spreads them
     #[arg(long, default_value_t = 1)]
     workers: u16,
+    /// As the owner of a cluster, which says what changes in its flows; the thread that sends it runs on another core
+    #[arg(long)]
+    cluster: bool,
     /// The core to run on [default: the last]
     #[arg(long)]
     core: Option<usize>,
@@ -220,6 +224,7 @@ struct Bench {
     worker: Worker<RingIo>,
     /// The control side's ends: nobody listens, but they stay open.
     _handle: control::WorkerHandle<packet::VecFrame>,
+    _sync: Option<cluster::Cluster>,
     images: Images,
     leaving: u64,
     received: u64,
@@ -236,7 +241,13 @@ impl Bench {
         let checksum =
             if args.rx_checksum { ChecksumStatus::Good } else { ChecksumStatus::Unknown };
         let (link, handle) = control::link(peers.me(), node::PORTS, node::no_twin());
-        let link = WorkerLink { peers, ..link };
+        let (cluster, sync) = if args.cluster {
+            let (link, sync) = cluster::join(setup.tracked.max(1 << 10))?;
+            (Some(link), Some(sync))
+        } else {
+            (None, None)
+        };
+        let link = WorkerLink { peers, cluster, ..link };
         let io = RingIo::new(args.frames.max(RING), checksum)?;
         let flows = Shard::new(Config { max: setup.tracked.max(1 << 10), worker: 0 })?;
         let mut worker = Worker::new(io, link, tables, flows, 1000);
@@ -249,6 +260,7 @@ impl Bench {
         Ok(Self {
             worker,
             _handle: handle,
+            _sync: sync,
             images: setup.images,
             leaving: setup.leaving,
             received: 0,
