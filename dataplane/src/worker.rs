@@ -38,9 +38,6 @@ const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// How much of the queue to the twin thread packets for this node itself may fill.
 pub const DELIVERIES: usize = TWIN_QUEUE / 4 * 3;
 
-/// Bursts that a new owner discards of each port at most: more than a receive ring holds.
-const DISCARDED: usize = 32_768 / BURST;
-
 /// Connections that rules count and that are looked at each time.
 const TALLIED: usize = 512;
 
@@ -150,12 +147,13 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn turn(&mut self, now: Tick) -> usize {
         self.serve_control(now);
         let mut burst = Burst::new();
-        let role = self.heed_role(&mut burst, now);
+        let all = self.tables.ports.len() as u16;
+        let role = self.local.heed_role(all, &mut burst, now);
         let mut handled = self.serve_twins(now);
         handled += self.serve_peers(&mut burst, now);
-        let ports = if role == Role::Held { 0 } else { self.tables.ports.len() as u16 };
+        let ports = if role == Role::Held { 0 } else { all };
         for port in (0..ports).map(PortIndex) {
-            let received = self.receive(port, &mut burst);
+            let received = self.local.receive(port, &mut burst);
             if received == 0 {
                 continue;
             }
@@ -176,37 +174,6 @@ impl<Io: PacketIo> Worker<Io> {
         self.local.transmit_all();
         self.local.end_turn();
         handled
-    }
-
-    /// What this node is to the others now. It has just become the owner: what was received before is discarded.
-    fn heed_role(&mut self, burst: &mut Burst<Io::Frame>, now: Tick) -> Role {
-        let Some(cluster) = self.local.cluster.as_deref_mut() else { return Role::Active };
-        let discard = cluster.begin(&mut self.local.flows.shard, now);
-        let role = cluster.role();
-        if discard {
-            for port in (0..self.tables.ports.len() as u16).map(PortIndex) {
-                for _ in 0..DISCARDED {
-                    if self.receive(port, burst) == 0 {
-                        break;
-                    }
-                    self.local.drop_burst(port, DropReason::Standby, burst);
-                }
-            }
-        }
-        role
-    }
-
-    /// Takes in a burst from a port, and counts it.
-    #[inline(always)]
-    fn receive(&mut self, port: PortIndex, burst: &mut Burst<Io::Frame>) -> usize {
-        let received = self.local.io.rx(port, burst);
-        if received > 0
-            && let Some(stats) = self.local.link.stats.port(port)
-        {
-            stats.rx_packets.add(received as u64);
-            stats.rx_bytes.add(burst.iter().map(|frame| frame.len() as u64).sum());
-        }
-        received
     }
 
     /// The flows that changed go to the other nodes, and theirs come in.
@@ -410,6 +377,19 @@ impl<Io: PacketIo> Local<Io> {
         if out.burst.is_full() {
             self.transmit_port(port);
         }
+    }
+
+    /// Takes in a burst from a port, and counts it.
+    #[inline(always)]
+    pub(crate) fn receive(&mut self, port: PortIndex, burst: &mut Burst<Io::Frame>) -> usize {
+        let received = self.io.rx(port, burst);
+        if received > 0
+            && let Some(stats) = self.link.stats.port(port)
+        {
+            stats.rx_packets.add(received as u64);
+            stats.rx_bytes.add(burst.iter().map(|frame| frame.len() as u64).sum());
+        }
+        received
     }
 
     /// Hands a frame to the worker that it belongs to.

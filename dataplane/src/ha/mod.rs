@@ -20,16 +20,20 @@ use std::sync::Arc;
 
 use conntrack::shard::Shard;
 use packet::wire::ip;
-use packet::{DropReason, FlowKey, PortIndex, Tick};
+use packet::{BURST, Burst, DropReason, FlowKey, PacketIo, PortIndex, Tick};
 use sync::records::Role;
 use sync::worker::Replica;
 
 use crate::control::Wake;
 use crate::flows::{Around, Flows};
+use crate::worker::Local;
 
 pub use defer::Defer;
 pub(crate) use defer::Deferred;
 pub(crate) use standby::sift;
+
+/// Bursts that a new owner discards of each port at most: more than a receive ring holds.
+const DISCARDED: usize = 32_768 / BURST;
 
 /// The time, where the one that a turn began with may be too old.
 pub trait Clock: Send {
@@ -168,6 +172,31 @@ impl<F> Cluster<F> {
     /// The new owner's addresses, by port.
     pub(crate) fn pass_on_to(&mut self, onward: Vec<Option<[u8; 6]>>) -> Vec<Option<[u8; 6]>> {
         std::mem::replace(&mut self.onward, onward)
+    }
+}
+
+impl<Io: PacketIo> Local<Io> {
+    /// What this node is to the others now. It has just become the owner: what was received before is discarded.
+    pub(crate) fn heed_role(
+        &mut self,
+        ports: u16,
+        burst: &mut Burst<Io::Frame>,
+        now: Tick,
+    ) -> Role {
+        let Some(cluster) = self.cluster.as_deref_mut() else { return Role::Active };
+        let discard = cluster.begin(&mut self.flows.shard, now);
+        let role = cluster.role();
+        if discard {
+            for port in (0..ports).map(PortIndex) {
+                for _ in 0..DISCARDED {
+                    if self.receive(port, burst) == 0 {
+                        break;
+                    }
+                    self.drop_burst(port, DropReason::Standby, burst);
+                }
+            }
+        }
+        role
     }
 }
 
