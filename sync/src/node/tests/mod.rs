@@ -1,5 +1,6 @@
 //! Nodes joined directly, in virtual time.
 
+mod broken;
 mod chaos;
 mod net;
 mod nonsense;

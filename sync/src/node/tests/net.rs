@@ -381,7 +381,7 @@ enum Said {
 pub(super) struct Machine {
     pub(super) node: Node,
     pub(super) outside: Outside,
-    inbox: VecDeque<(Tick, Vec<u8>)>,
+    pub(super) inbox: VecDeque<(Tick, Vec<u8>)>,
     /// Its process is stopped.
     pub(super) stopped: bool,
 }
