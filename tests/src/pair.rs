@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!           switch "lan"                                switch "wan"
-//! client ────┬───────── lan 192.0.2.11   | node 1 | wan ──────────────────┬──── server
-//! 192.0.2.2  ├───────── lan 192.0.2.12   | node 2 | wan ──────────────────┤     198.51.100.2
+//! client ────┬───────── lan 192.0.2.11   | node 1 | wan 203.0.113.11 ─────┬──── server
+//! 192.0.2.2  ├───────── lan 192.0.2.12   | node 2 | wan 203.0.113.12 ─────┤     198.51.100.2
 //!            └─────────  …               |   …    |                       │
 //!            who is master has 192.0.2.1 and 198.51.100.1                 │
 //!                                  sync0, sync1 ── switch "sync" ── to all nodes
 //! ```
 //!
-//! Everything stands in a namespace of its own, the switches (bridges) too. On the server's side the nodes have no address but
-//! the shared one, so `masquerade` has no other to take. Each node has the rules from its configuration file; twins get their
-//! addresses by `ip` after each start of a daemon, as a network configuration would do it.
+//! Everything stands in a namespace of its own, the switches (bridges) too. Each node has the rules from its configuration file.
+//! Twins get their own addresses by `ip` after each start of a daemon, as a network configuration would do it, and the ways to
+//! the networks on both sides: so the node that becomes master can forward before keepalived has given it the shared addresses.
 
 mod keepalived;
 mod kernel;
@@ -29,8 +29,8 @@ use crate::{
 use rustix::process::Signal;
 use std::{fs, time::Duration};
 
-/// What the nodes of a pair do, as people write it: connections begin inside and are hidden behind the shared address; one port
-/// of it leads to the client's port 7000.
+/// What the nodes of a pair do, as people write it: connections begin inside and are hidden behind the shared address, which they
+/// name, for `masquerade` would take the node's own as long as that is the only one; a port of it leads to the client's port 7000.
 pub const RULESET: &str = "
 flush ruleset
 table inet filter {
@@ -48,10 +48,15 @@ table ip nat {
   }
   chain postrouting {
     type nat hook postrouting priority srcnat;
-    oifname wan masquerade
+    oifname wan ip saddr { 192.0.2.0/24, 10.64.0.0/22 } snat to 198.51.100.1
   }
 }
 ";
+
+/// The fastest sane distance between adverts: a takeover begins after 70 ms.
+pub const FAST: &str = "0.02";
+/// The distance on a machine that is busy with other things: adverts that come too late look like a dead node.
+const SAFE: &str = "0.1";
 
 /// How long a change of roles may take on a busy machine before it counts as not coming.
 const ROLES: Duration = Duration::from_secs(30);
@@ -69,8 +74,7 @@ pub struct Setup {
     pub ha_lines: String,
     /// Whether keepalived runs.
     pub keepalived: bool,
-    /// Seconds between its adverts. A third of a takeover's time; and on a machine that is busy with other things, adverts that
-    /// come too late look like a dead node.
+    /// Seconds between its adverts: a third of a takeover's time.
     pub advert: &'static str,
     /// The daemons' other settings.
     pub settings: Settings,
@@ -86,7 +90,7 @@ impl Default for Setup {
             ha: true,
             ha_lines: String::new(),
             keepalived: true,
-            advert: "0.1",
+            advert: SAFE,
             settings: Settings::default(),
             ruleset: RULESET.into(),
         }
@@ -114,7 +118,9 @@ impl Node {
             "ip link set lan up
              ip link set wan up
              ip address replace 192.0.2.{own}/24 dev lan
+             ip address replace 203.0.113.{own}/24 dev wan
              ip address replace 2001:db8:1::{own}/64 dev lan nodad
+             ip address replace 2001:db8:ff::{own}/64 dev wan nodad
              ip route replace 198.51.100.0/24 dev wan metric 10
              ip -6 route replace 2001:db8:2::/64 dev wan metric 10
              ip route replace {clients} via {CLIENT}
@@ -294,8 +300,10 @@ impl Pair {
         }
         let (nodes, lines) = (setup.nodes, &setup.ha_lines);
         let state = at(&format!("node{number}.ha"));
+        // Well under the time that a takeover takes, and more than a busy machine keeps a thread waiting.
+        let lease = if setup.advert == FAST { 50 } else { 200 };
         let mut text = format!(
-            "[ha]\nnode = {number}\nnodes = {nodes}\nkey = \"{}\"\nstate = \"{}\"\n{lines}\n",
+            "[ha]\nnode = {number}\nnodes = {nodes}\nkey = \"{}\"\nstate = \"{}\"\nlease_ms = {lease}\n{lines}\n",
             key.display(),
             state.display()
         );

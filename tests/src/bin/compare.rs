@@ -4,7 +4,7 @@
 use std::{process::ExitCode, time::Duration};
 use tests::{
     LabError, Pair, Setup,
-    pair::{KernelPair, Node},
+    pair::{self, KernelPair, Node},
     traffic::{Report, judge::Judgement},
     wait_until,
 };
@@ -91,13 +91,13 @@ fn sync_us(node: &mut Node) -> u64 {
     let named = tasks.filter(|task| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "sync")
     });
-    named.map(|task| tests::pair::cpu_us(&task.path().join("stat").display().to_string())).sum()
+    named.map(|task| pair::cpu_us(&task.path().join("stat").display().to_string())).sum()
 }
 
 fn twinwall(rate: u32, percent: u32) -> tests::Result<Row> {
     let mut settings = tests::Settings::default();
     settings.more.push_str("[conntrack]\nmax = 1048576\n");
-    let mut pair = Pair::new(&Setup { advert: "0.02", settings, ..Setup::default() })?;
+    let mut pair = Pair::new(&Setup { advert: pair::FAST, settings, ..Setup::default() })?;
     pair.lose(percent)?;
     let talk = pair.talk("--probe 1000")?;
     let flood = pair.flood(ESTABLISHED, rate, 30)?;

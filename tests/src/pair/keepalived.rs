@@ -55,7 +55,6 @@ impl Keepalived {
             .replace("/run/twinwall-keepalived", &format!("{at}/keepalived"))
             .replace("router_id node1", &format!("router_id node{number}"))
             .replace("advert_int 0.02", &format!("advert_int {advert}"))
-            .replace("203.0.113.11", &format!("203.0.113.{}", 10 + number))
             .replace("priority 150", &format!("priority {}", 200 - 50 * u32::from(number)));
         write(&folder.join("keepalived.conf"), &conf, 0o644)?;
         let process = Self::spawn(netns, &folder)?;

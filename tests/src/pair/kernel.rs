@@ -179,13 +179,11 @@ fn keepalived_conf(number: u8, folder: &std::path::Path) -> String {
     priority {priority}
     version 3
     advert_int 0.02
-    mcast_src_ip 203.0.113.{own}
     virtual_ipaddress {{
         {address}/24
     }}
 }}
-",
-            own = 10 + number
+"
         )
     };
     let script = folder.join("primary-backup.sh").display().to_string();
@@ -244,6 +242,7 @@ impl KernelPair {
             let (clients, servers) = (traffic::flows::CLIENTS, traffic::flows::SERVERS);
             netns.script(&format!(
                 "ip address replace 192.0.2.{own}/24 dev lan
+                 ip address replace 203.0.113.{own}/24 dev wan
                  ip route replace 198.51.100.0/24 dev wan metric 10
                  ip route replace {clients} via {CLIENT}
                  ip route replace {servers} via {SERVER} dev wan onlink",

@@ -2,9 +2,9 @@
 //!
 //! `begin` sends UDP packets by a raw socket (so the kernel resolves the next hop and follows it when the address moves), each
 //! the first of a flow, from 1,000 addresses in 10.64.0.0/22 to addresses in 198.18.0.0/15 (RFC 2544), port 9000. `far` remembers
-//! each flow with the addresses under which it saw it. When told to, it answers every one of them, three times over: an answer
-//! comes back only if the firewall on the way still knows the flow, whatever kind of firewall that is. Which flows were answered
-//! is compared by [`super::judge`].
+//! each flow with the addresses under which it saw it. When told to, it answers every one of them: an answer comes back only if the
+//! firewall on the way still knows the flow, whatever kind of firewall that is. Answers of which no word comes back are repeated,
+//! for they may be lost like any packet. Which flows were answered is compared by [`super::judge`].
 //!
 //! Both namespaces route these networks to themselves (`ip route add local … dev lo`): see [`CLIENTS`] and [`SERVERS`].
 
@@ -38,11 +38,14 @@ const LENGTH: usize = 20 + 8 + 16;
 const MAGIC: u32 = 0x7477_666c;
 /// The kernel's room for packets that nobody has read yet.
 const BUFFER: usize = 64 << 20;
-/// How many are established a second.
-const ESTABLISH: u64 = 20_000;
-/// How many are answered a second at the end, and how often each.
+/// So many are established at a time; for so long answers are waited for, and so often they are asked for again.
+const PART: usize = 500;
+const ANSWER_MS: u64 = 200;
+const ROUNDS_OF_A_PART: u32 = 20;
+/// How many are answered a second at the end; how often each of which no word comes back; and the time between.
 const ANSWERS: u64 = 25_000;
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 5;
+const BETWEEN: Duration = Duration::from_millis(200);
 
 /// What a packet is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +58,12 @@ enum Kind {
     Established,
     /// The answer at the end.
     Lives,
+    /// That came: it need not be sent again.
+    Heard,
 }
 
-const KINDS: [Kind; 4] = [Kind::Begin, Kind::Establish, Kind::Established, Kind::Lives];
+const KINDS: [Kind; 5] =
+    [Kind::Begin, Kind::Establish, Kind::Established, Kind::Lives, Kind::Heard];
 
 /// Flags of a flow in a report.
 pub(super) const ESTABLISHED: u8 = 1;
@@ -170,10 +176,10 @@ pub(super) fn begin(options: &Options) -> Result<()> {
     let misled = Arc::new(AtomicU64::new(0));
     let over = Arc::new(AtomicBool::new(false));
     let socket = sender()?;
-    let hearing = receiver()?;
+    let (hearing, answering) = (receiver()?, sender()?);
     let listener = {
         let (flags, misled, over) = (Arc::clone(&flags), Arc::clone(&misled), Arc::clone(&over));
-        thread::spawn(move || hear(&hearing, &flags, &misled, &over))
+        thread::spawn(move || hear(&hearing, &answering, &flags, &misled, &over))
     };
     // An answer to a port that nobody is bound to would be answered by an ICMP error.
     let mut times = Vec::with_capacity(capacity);
@@ -187,29 +193,21 @@ pub(super) fn begin(options: &Options) -> Result<()> {
     let has = |id: u32, flag: u8| {
         flags.get(id as usize).is_some_and(|flags| flags.load(Ordering::Relaxed) & flag != 0)
     };
-    for round in 0..10 {
-        let mut id = 0;
-        paced(
-            ESTABLISH,
-            |_| false,
-            || {
-                while id < established && round > 0 && has(id, ESTABLISHED) {
-                    id += 1;
-                }
-                if id >= established {
-                    return false;
-                }
-                if round == 0 {
-                    times.push(now());
-                }
+    // In parts, each until all of it is answered: a firewall that is slower than this loses nothing for good.
+    for from in (0..established).step_by(PART) {
+        let part = from..established.min(from + PART as u32);
+        times.extend(part.clone().map(|_| now()));
+        for _ in 0..ROUNDS_OF_A_PART {
+            for id in part.clone().filter(|&id| !has(id, ESTABLISHED)) {
                 one(id, Kind::Establish);
-                id += 1;
-                true
-            },
-        );
-        thread::sleep(Duration::from_millis(200));
-        if (0..established).all(|id| has(id, ESTABLISHED)) {
-            break;
+            }
+            let limit = now() + ANSWER_MS * 1_000_000;
+            while now() < limit && !part.clone().all(|id| has(id, ESTABLISHED)) {
+                thread::sleep(Duration::from_micros(200));
+            }
+            if part.clone().all(|id| has(id, ESTABLISHED)) {
+                break;
+            }
         }
     }
     let count = (0..established).filter(|&id| has(id, ESTABLISHED)).count();
@@ -251,7 +249,13 @@ pub(super) fn begin(options: &Options) -> Result<()> {
 }
 
 /// Hears answers: whose they are, and whether they came to the right one.
-fn hear(socket: &OwnedFd, flags: &[AtomicU8], misled: &AtomicU64, over: &AtomicBool) {
+fn hear(
+    socket: &OwnedFd,
+    sender: &OwnedFd,
+    flags: &[AtomicU8],
+    misled: &AtomicU64,
+    over: &AtomicBool,
+) {
     let mut buffer = [0; 256];
     while !over.load(Ordering::Relaxed) {
         let Ok((length, _)) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty()) else {
@@ -261,10 +265,13 @@ fn hear(socket: &OwnedFd, flags: &[AtomicU8], misled: &AtomicU64, over: &AtomicB
         let flag = match packet.kind {
             Kind::Established => ESTABLISHED,
             Kind::Lives => ANSWERED,
-            Kind::Begin | Kind::Establish => continue,
+            Kind::Begin | Kind::Establish | Kind::Heard => continue,
         };
         let (from, to) = tuple(packet.id);
         if (packet.to, packet.from) == (from, to) {
+            if packet.kind == Kind::Lives {
+                send(sender, from, to, Kind::Heard, packet.id);
+            }
             if let Some(flags) = flags.get(packet.id as usize) {
                 flags.fetch_or(flag, Ordering::Relaxed);
             }
@@ -318,18 +325,7 @@ pub(super) fn far(options: &Options) -> Result<()> {
     }
     println!("seen {} again {moved}", seen.len());
     if end.was_told() {
-        for _ in 0..ROUNDS {
-            let mut all = seen.iter();
-            paced(
-                ANSWERS,
-                |_| false,
-                || {
-                    let Some(flow) = all.next() else { return false };
-                    send(&socket, flow.to, flow.from, Kind::Lives, flow.id);
-                    true
-                },
-            );
-        }
+        answer_all(&socket, hearing, &seen);
     }
     if let Some(file) = options.file("report") {
         let mut bytes = Vec::with_capacity(seen.len() * 12);
@@ -342,6 +338,49 @@ pub(super) fn far(options: &Options) -> Result<()> {
     println!("answered");
     drop(bound);
     Ok(())
+}
+
+/// Answers each flow until the word comes back that the answer came.
+fn answer_all(socket: &OwnedFd, hearing: OwnedFd, seen: &[Seen]) {
+    let heard: Arc<Vec<AtomicBool>> =
+        Arc::new((0..MAX as usize).map(|_| AtomicBool::new(false)).collect());
+    let over = Arc::new(AtomicBool::new(false));
+    let listener = {
+        let (heard, over) = (Arc::clone(&heard), Arc::clone(&over));
+        thread::spawn(move || {
+            let mut buffer = [0; 256];
+            while !over.load(Ordering::Relaxed) {
+                let Ok((length, _)) =
+                    rustix::net::recv(&hearing, &mut buffer[..], RecvFlags::empty())
+                else {
+                    continue;
+                };
+                if let Some(Packet { kind: Kind::Heard, id, .. }) =
+                    parse(buffer.get(..length).unwrap_or_default())
+                    && let Some(heard) = heard.get(id as usize)
+                {
+                    heard.store(true, Ordering::Relaxed);
+                }
+            }
+        })
+    };
+    let is_heard =
+        |id: u32| heard.get(id as usize).is_some_and(|heard| heard.load(Ordering::Relaxed));
+    for round in 0..ROUNDS {
+        let mut all = seen.iter().filter(|flow| round == 0 || !is_heard(flow.id));
+        paced(
+            ANSWERS,
+            |_| false,
+            || {
+                let Some(flow) = all.next() else { return false };
+                send(socket, flow.to, flow.from, Kind::Lives, flow.id);
+                true
+            },
+        );
+        thread::sleep(BETWEEN);
+    }
+    over.store(true, Ordering::Relaxed);
+    let _ = listener.join();
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod malformed;
 mod nat;
 mod pair;
 mod plumbing;
+mod resync;
 mod rules;
 mod virtio;
 
