@@ -229,6 +229,14 @@ pub enum HaCommand {
     Resync(SocketArgs),
     /// Compares all flows with the other nodes'; exits with 1 where they differ
     Verify(SocketArgs),
+    /// Replaces the ruleset with another node's, in one transaction
+    PullRuleset {
+        /// Where the daemon is.
+        #[command(flatten)]
+        at: SocketArgs,
+        /// The node that has it
+        node: u8,
+    },
     /// Exits with 0 if this node is fit to be master: active, or standby with all flows (for keepalived's vrrp_script)
     Check(SocketArgs),
     /// Passes on keepalived's word: MASTER makes this node active, BACKUP, FAULT and STOP a standby

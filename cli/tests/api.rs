@@ -22,6 +22,8 @@ use cli::client::{Client, ClientError};
 #[derive(Default)]
 struct MadeUp {
     reads: AtomicU64,
+    /// Likewise of its state among others.
+    looks: AtomicU64,
     /// It has no other nodes.
     alone: bool,
 }
@@ -180,7 +182,7 @@ impl Snapshots for MadeUp {
         if self.alone {
             return Err(HaError::Alone);
         }
-        let n = self.step();
+        let n = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Ha {
             uptime_seconds: n as f64,
             node: 1,
@@ -686,6 +688,7 @@ fn a_node_among_others_is_shown_and_told_what_to_be() {
         (&["ha", "promote", "--force"][..], "Promote { force: true }"),
         (&["ha", "demote"], "Demote"),
         (&["ha", "resync"], "Resync"),
+        (&["ha", "pull-ruleset", "2"], "PullRuleset(2)"),
         (&["ha", "notify", "GROUP", "twinwall", "MASTER", "150"], "Notify(\"MASTER\")"),
         (&["ha", "notify", "INSTANCE", "lan", "FAULT"], "Notify(\"FAULT\")"),
     ] {

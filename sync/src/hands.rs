@@ -158,6 +158,9 @@ pub trait Hands {
     /// A neighbour or an element of a set that is not a worker's to apply: a wire record.
     fn apply_elsewhere(&mut self, record: &[u8]);
 
+    /// Another node's daemon said this, by [`Node::say_control`](crate::node::Node::say_control); it may be for a third.
+    fn control(&mut self, _: NodeId, _: &[u8]) {}
+
     /// What this node is to the group from now on. Workers heed it before their next burst.
     fn become_role(&mut self, group: Group, role: Role, term: Term, owner: Option<NodeId>);
 

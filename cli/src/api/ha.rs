@@ -187,6 +187,14 @@ pub struct HaNotify {
     pub state: String,
 }
 
+/// Whose ruleset is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HaPull {
+    /// The node that it is fetched from.
+    pub node: u8,
+}
+
 /// What a node can be told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HaCommand {
@@ -203,6 +211,8 @@ pub enum HaCommand {
     Verify,
     /// keepalived's word.
     Notify(String),
+    /// Take over another node's ruleset.
+    PullRuleset(u8),
 }
 
 /// What was done, for people.
@@ -249,6 +259,7 @@ pub(super) fn routes(router: Router<Shared>, commands: bool) -> Router<Shared> {
         .route("/v1/ha/resync", post(ha_resync))
         .route("/v1/ha/verify", post(ha_verify))
         .route("/v1/ha/notify", post(ha_notify))
+        .route("/v1/ha/pull-ruleset", post(ha_pull_ruleset))
 }
 
 /// This node among others.
@@ -315,4 +326,13 @@ pub(super) async fn ha_notify(
     body: Result<Json<HaNotify>, JsonRejection>,
 ) -> Response {
     with(shared, body, |body| HaCommand::Notify(body.state)).await
+}
+
+/// Replaces the ruleset with another node's, in one transaction. 409: nothing was changed.
+#[utoipa::path(post, path = "/v1/ha/pull-ruleset", request_body = HaPull, responses((status = 200, body = HaDone), (status = 400, body = ApiError), (status = 404, body = ApiError), (status = 409, body = ApiError)))]
+pub(super) async fn ha_pull_ruleset(
+    State(shared): State<Shared>,
+    body: Result<Json<HaPull>, JsonRejection>,
+) -> Response {
+    with(shared, body, |body| HaCommand::PullRuleset(body.node)).await
 }

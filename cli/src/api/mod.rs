@@ -149,6 +149,7 @@ fn router(shared: Shared, settings: MethodRouter<Shared>, commands: bool) -> Rou
         ha::ha_resync,
         ha::ha_verify,
         ha::ha_notify,
+        ha::ha_pull_ruleset,
         openapi,
         render_metrics
     ),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::numbers::{grouped, rate, scaled};
 use super::table::Columns;
 use super::{CommandError, View, print_line};
-use crate::api::ha::{Ha, HaBulk, HaDone, HaNotify, HaPromote};
+use crate::api::ha::{Ha, HaBulk, HaDone, HaNotify, HaPromote, HaPull};
 use crate::args::HaCommand;
 use crate::client::Client;
 
@@ -251,6 +251,10 @@ pub async fn ha(command: &HaCommand) -> Result<bool, CommandError> {
         HaCommand::Notify { at, state, .. } => {
             let body = HaNotify { state: state.clone() };
             Client::new(&at.socket).post("/v1/ha/notify", &body, Duration::from_secs(1)).await?
+        }
+        HaCommand::PullRuleset { at, node } => {
+            let body = HaPull { node: *node };
+            Client::new(&at.socket).post("/v1/ha/pull-ruleset", &body, PATIENCE).await?
         }
     };
     print_line(&done.done)?;

@@ -227,6 +227,13 @@ fn read_link(mut table: Reader<'_, '_>) -> Option<Link> {
             }
             let peers = peers.into_inner();
             let peers: Option<Vec<_>> = peers.iter().map(|peer| read_peer(&table, peer)).collect();
+            if let Some(mixed) = peers.as_deref().and_then(other_family) {
+                table.report(Diagnostic::error(
+                    mixed.span(),
+                    "`peers` of [[ha.link]] has IPv4 and IPv6 addresses",
+                    "write those of one family: they are the same nodes on the same link",
+                ));
+            }
             peers.map(Target::Peers)
         }
         (Some(group), Some(peers)) => {
@@ -253,6 +260,12 @@ fn read_link(mut table: Reader<'_, '_>) -> Option<Link> {
     };
     table.finish();
     Some(Link { interface: interface?, target: target?, port: u16::try_from(port).ok()?, span })
+}
+
+/// The first address of another family than the first.
+fn other_family(peers: &[Spanned<IpAddr>]) -> Option<&Spanned<IpAddr>> {
+    let first = peers.first()?.get_ref().is_ipv4();
+    peers.iter().find(|peer| peer.get_ref().is_ipv4() != first)
 }
 
 fn read_group(table: &Reader<'_, '_>, text: &Spanned<String>) -> Option<Spanned<IpAddr>> {

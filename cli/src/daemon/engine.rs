@@ -3,8 +3,8 @@
 //! # Life cycle
 //!
 //! [`Engine::start`]: DPDK → pools → ports → twins → Rib → rules → workers → sync thread → control thread → mirror. The netlink server answers
-//! from "rules" on, and the configured ruleset is loaded then. [`Engine::stop`]: rules → other
-//! nodes (handover, goodbye) → mirror → workers drain → twins → workers end → control thread → queues are emptied → ports close → the pools are counted: a
+//! from "rules" on, and the configured ruleset is loaded then. [`Engine::stop`]: other
+//! nodes (handover, goodbye) → rules → mirror → workers drain → twins → workers end → control thread → queues are emptied → ports close → the pools are counted: a
 //! frame that is missing then was leaked, and is logged.
 //!
 //! # Who may touch what
@@ -333,7 +333,9 @@ impl Engine {
         let runtime = Runtime::spawn(cores, idle, self.shared.origin, turns)?;
         control.run_in(runtime.threads());
         *self.shared.runtime.lock() = Some(runtime);
-        self.cluster = plan.map(|(plan, owners)| plan.start(control, owners)).transpose()?;
+        if let (Some((plan, owners)), Some(rules)) = (plan, &self.rules) {
+            self.cluster = Some(plan.start(control, owners, rules.shared())?);
+        }
         let resolver = Resolver::spawn()?;
         let duties = Duties {
             resolve: Box::new(move |iface, addr| resolver.ask(iface, addr)),
@@ -354,10 +356,11 @@ impl Engine {
     ///
     /// A worker that panicked. A frame that is missing is logged.
     pub(super) fn stop(mut self) -> Result<(), DaemonError> {
-        self.rules = None;
+        // Before the rules: what it hears of them may be asked for.
         if let Some(cluster) = self.cluster.take() {
             cluster.stop();
         }
+        self.rules = None;
         self.mirror = None;
         self.drain.wanted.store(true, Ordering::Release);
         let runtime = self.shared.runtime.lock().take();

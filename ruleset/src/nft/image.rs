@@ -22,6 +22,8 @@ use super::{NfTables, Query, dump, msg};
 
 /// What an image begins with.
 const MAGIC: &[u8] = b"twinwall ruleset 1\n\0\0\0\0\0";
+/// Bytes of an image before its messages.
+pub const HEAD: usize = MAGIC.len();
 
 /// The name of the table that something is in; likewise of the table itself.
 const TABLE: u16 = 1;
@@ -200,20 +202,49 @@ impl Image {
 ///
 /// Where it is no image, or something in it is refused; then nothing has changed.
 pub fn restore(rules: &mut NfTables, image: &[u8]) -> Result<(), ImageError> {
+    apply(rules, image, false, &mut Events::default())
+}
+
+/// Puts the ruleset of an image in the place of all that is in `rules`, in one batch; listeners hear of it by `events`.
+///
+/// # Errors
+///
+/// As [`restore`]; then nothing has changed.
+pub fn replace(rules: &mut NfTables, image: &[u8], events: &mut Events) -> Result<(), ImageError> {
+    apply(rules, image, true, events)
+}
+
+fn apply(
+    rules: &mut NfTables,
+    image: &[u8],
+    flush: bool,
+    events: &mut Events,
+) -> Result<(), ImageError> {
     let client = Client { id: 0, port_id: 0, uid: 0, pid: std::process::id() };
     let refused = |number, command| move |error| ImageError::Refused { number, command, error };
     let bytes = image.strip_prefix(MAGIC).ok_or(ImageError::NotOne)?;
-    let mut events = Events::default();
     rules.begin(None, client).map_err(refused(0, 0))?;
     rules.batch.iter_mut().for_each(|batch| batch.listed = true);
+    let mut first = Writer::default();
+    if flush {
+        // Every table of every family.
+        let header =
+            Header { kind: kind(msg::DELTABLE), flags: NLM_F_REQUEST, ..Header::default() };
+        first.message(header, NfGen::default(), |_| {});
+    }
     let mut messages = Messages::new(bytes);
-    let applied = messages.by_ref().zip(1..).try_for_each(|(message, number)| {
-        let applied = rules.apply(&message, client, &mut events);
-        applied.map_err(refused(number, message.command()))
-    });
+    let all = Messages::new(&first.buf).zip(0..).chain(messages.by_ref().zip(1..));
+    let mut applied = Ok(());
+    for (message, number) in all {
+        let done = rules.apply(&message, client, events);
+        applied = done.map_err(refused(number, message.command()));
+        if applied.is_err() {
+            break;
+        }
+    }
     let whole = applied
         .and_then(|()| if messages.rest().is_empty() { Ok(()) } else { Err(ImageError::NotOne) });
-    let done = whole.and_then(|()| rules.commit(client, &mut events).map_err(refused(0, 0)));
+    let done = whole.and_then(|()| rules.commit(client, events).map_err(refused(0, 0)));
     if done.is_err() {
         rules.abort();
     }

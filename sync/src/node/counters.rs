@@ -57,6 +57,8 @@ counters! {
     digests,
     /// Parts of planned switchovers that came.
     redirects,
+    /// What other nodes' daemons said.
+    controls,
     /// Records of workers that were dropped because this node is not the owner.
     not_owner,
     /// Lower terms that were answered with the present one.

@@ -9,7 +9,7 @@ use crate::ids::{Epoch, Lane, NodeId, Seq};
 use crate::lane::Datagram;
 use crate::records::Record;
 use crate::seal::{Keyring, Opener, Rejected, Sealer, Sending, TRAILER};
-use crate::wire::{self, Flags, HEADER, Header, PAYLOAD, Type};
+use crate::wire::{self, CONTROL, Flags, HEADER, Header, PAYLOAD, Type};
 
 /// Bytes of records that others than DATA have at most.
 const ROOM: usize = PAYLOAD - 8;
@@ -169,6 +169,20 @@ impl Frames {
         hands: &mut dyn Hands,
     ) {
         self.seal(kind, lane, Flags(0), highest, records.as_bytes(), to, hands);
+    }
+
+    /// Sends what is no record. False: it is too long.
+    pub(super) fn control(
+        &mut self,
+        (lane, highest): (Lane, Seq),
+        payload: &[u8],
+        hands: &mut dyn Hands,
+    ) -> bool {
+        let fits = payload.len() <= CONTROL;
+        if fits {
+            self.seal(Type::Control, lane, Flags(0), highest, payload, To::All, hands);
+        }
+        fits
     }
 
     #[expect(clippy::too_many_arguments, reason = "a header has as many fields")]

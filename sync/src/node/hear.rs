@@ -120,6 +120,10 @@ impl Node {
                 self.counters.redirects += 1;
                 self.redirect(header.node, records, now, hands);
             }
+            Type::Control => {
+                self.counters.controls += 1;
+                hands.control(header.node, records);
+            }
         }
         if self.owner.other() == Some(header.node)
             && let Some(origin) = &mut self.origin

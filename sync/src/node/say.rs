@@ -98,6 +98,13 @@ impl Node {
         self.send(Type::Heartbeat, Some(lane), &records, To::All, hands);
     }
 
+    /// Says what this node's daemon has for others', sealed; it is neither repeated nor acknowledged. False: it is longer than
+    /// [`CONTROL`](crate::wire::CONTROL).
+    pub fn say_control(&mut self, payload: &[u8], hands: &mut dyn Hands) -> bool {
+        let highest = self.highest_of_first();
+        self.frames.control((Lane::FIRST, highest), payload, hands)
+    }
+
     /// Tells a node that its term has passed.
     pub(super) fn say_term(&mut self, to: NodeId, now: Tick, hands: &mut dyn Hands) {
         let Some(member) = self.members.get_mut(to) else { return };

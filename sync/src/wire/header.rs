@@ -35,11 +35,13 @@ pub enum Type {
     Digest = 6,
     /// Of a planned switchover.
     Redirect = 7,
+    /// From daemon to daemon; the protocol only seals it.
+    Control = 8,
 }
 
 impl Type {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     const ALL: [Self; Self::COUNT] = [
         Self::Data,
@@ -49,6 +51,7 @@ impl Type {
         Self::Hello,
         Self::Digest,
         Self::Redirect,
+        Self::Control,
     ];
 
     /// `None`: there is no such type in this version.

@@ -42,6 +42,8 @@ use cursor::{Get, Put};
 /// Bytes of records that a DATA datagram has at most; with IPv6 and all that is around them, 1,496 of an Ethernet frame's 1,500.
 /// Other types have eight less: they carry a counter ([`crate::seal`]).
 pub const PAYLOAD: usize = 1400;
+/// Bytes that a daemon can say to others in one datagram.
+pub const CONTROL: usize = PAYLOAD - 8;
 
 /// Bytes of a record's own header.
 pub const RECORD_HEADER: usize = 4;

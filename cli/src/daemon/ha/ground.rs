@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use sync::ids::NodeId;
 use sync::records::Role;
 
 use super::super::control::Control;
+use super::exchange::Exchange;
 use super::hands::Became;
 use super::thread::Ground;
 
@@ -13,12 +15,13 @@ pub(super) struct DaemonGround {
     control: Arc<Control>,
     /// The ports in their order: CRC32C of their names.
     ports: Vec<u32>,
+    exchange: Arc<Exchange>,
     redirecting: bool,
 }
 
 impl DaemonGround {
-    pub(super) fn new(control: Arc<Control>, ports: Vec<u32>) -> Self {
-        Self { control, ports, redirecting: false }
+    pub(super) fn new(control: Arc<Control>, ports: Vec<u32>, exchange: Arc<Exchange>) -> Self {
+        Self { control, ports, exchange, redirecting: false }
     }
 }
 
@@ -37,6 +40,10 @@ impl Ground for DaemonGround {
             self.control.pass_on(&onward);
         }
         self.redirecting = redirecting;
+    }
+
+    fn control(&mut self, from: NodeId, payload: Vec<u8>) {
+        self.exchange.control(from, payload);
     }
 
     fn apply(&mut self, records: &mut Vec<Vec<u8>>) {

@@ -47,12 +47,16 @@ pub(super) struct DaemonHands {
     pub(super) became: Option<Became>,
     /// Records that are for the control side, as they came.
     pub(super) elsewhere: Vec<Vec<u8>>,
+    /// What other nodes' daemons said in this pass.
+    pub(super) controls: Vec<(NodeId, Vec<u8>)>,
     pub(super) alarms: AlarmLog,
     pub(super) now: Tick,
 }
 
 /// Records for the control side that wait at most; more are left out, and said again by their owner.
 const ELSEWHERE: usize = 4096;
+/// What daemons said, likewise.
+const CONTROLS: usize = 1024;
 
 impl DaemonHands {
     /// Sends what was collected, and ends the naps of workers that were told something.
@@ -106,6 +110,12 @@ impl Hands for DaemonHands {
         }
     }
 
+    fn control(&mut self, from: NodeId, payload: &[u8]) {
+        if self.controls.len() < CONTROLS {
+            self.controls.push((from, payload.to_vec()));
+        }
+    }
+
     fn become_role(&mut self, _: Group, role: Role, term: Term, owner: Option<NodeId>) {
         self.standing.set(role, term, owner);
         self.became = Some(Became { role, term, owner });
@@ -133,8 +143,10 @@ impl Hands for DaemonHands {
     }
 
     fn alarm(&mut self, what: fmt::Arguments<'_>) {
-        if let Some(held_back) = self.alarms.is_due(&what.to_string(), self.now) {
-            tracing::warn!(held_back, "{what}");
+        match self.alarms.is_due(&what.to_string(), self.now) {
+            None => {}
+            Some(0) => tracing::warn!("{what}"),
+            Some(held_back) => tracing::warn!(held_back, "{what}"),
         }
     }
 }

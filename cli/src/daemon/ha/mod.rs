@@ -5,7 +5,8 @@
 //! ```text
 //! API, keepalived --Ask, bell--> `thread` (sync::node::Node over `hands`) <--rings--> workers
 //!                                    |             |          |
-//!                                 sockets     `saved` (disk)  `ground` (roles to workers, neighbours, sets)
+//!                                 sockets     `saved` (disk)  `ground` (what is to be told to the rest of the daemon)
+//!                                                             `exchange` (the ruleset's `fingerprint`; fetching another node's)
 //! ```
 //!
 //! # Life cycle
@@ -19,6 +20,8 @@
 //! The node is the sync thread's. Others have a [`Handle`], by which they ask it.
 
 mod bell;
+mod exchange;
+mod fingerprint;
 mod ground;
 mod hands;
 mod report;
@@ -28,7 +31,7 @@ mod thread;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,14 +55,16 @@ use crate::config::{self, Loaded};
 use super::control::Control;
 use super::engine::system;
 use super::error::DaemonError;
+use super::rules::SharedRules;
 
 use bell::Bell;
+use exchange::{Exchange, RulesThread};
 use ground::DaemonGround;
 use hands::{AlarmLog, DaemonHands};
 use saved::Saving;
 use thread::{Ask, Ears, GOODBYE, Pace, Seen, SyncThread};
 
-pub use saved::SavedError;
+pub(super) use saved::SavedError;
 
 /// How long the sync thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -82,6 +87,8 @@ impl Clock for SinceStart {
 pub(super) struct Handle {
     asks: Sender<Ask>,
     bell: Arc<Bell>,
+    /// Set once the node runs.
+    exchange: OnceLock<Arc<Exchange>>,
 }
 
 impl Handle {
@@ -132,7 +139,17 @@ impl Handle {
                 Ok("nodes compare their flows: see `verify` in the status in a second".into())
             }
             HaCommand::Notify(state) => self.notify(state),
+            HaCommand::PullRuleset(node) => self.pull(*node),
         }
+    }
+
+    /// Fetches another node's ruleset.
+    fn pull(&self, node: u8) -> Result<String, HaError> {
+        let status = self.seen()?.status;
+        let peer = status.peers.iter().find(|peer| peer.node.get() == node && peer.alive);
+        let peer = peer.ok_or_else(|| HaError::Refused(format!("node {node} is not there")))?;
+        let exchange = self.exchange.get().ok_or(HaError::Silent)?;
+        exchange.pull(self, peer.node).map_err(HaError::Refused)
     }
 
     /// Waits for the end of a handover.
@@ -259,7 +276,7 @@ impl Plan {
             standing: Arc::new(Standing::new(role)),
             ends: Vec::new(),
             asked,
-            handle: Arc::new(Handle { asks, bell }),
+            handle: Arc::new(Handle { asks, bell, exchange: OnceLock::new() }),
             origin,
             ports,
             config,
@@ -292,6 +309,7 @@ impl Plan {
         self,
         control: &Arc<Control>,
         owners: Owners,
+        rules: SharedRules,
     ) -> Result<Cluster, DaemonError> {
         let Self { config, keys, links, path, saved, standing, ends, asked, origin, ports, .. } =
             self;
@@ -303,7 +321,11 @@ impl Plan {
         };
         let saving = Saving::spawn(path, config.group, saved, ring)
             .map_err(system("start the thread that saves terms"))?;
-        let ground = DaemonGround::new(control.clone(), ports);
+        let rules = RulesThread::spawn(config.node, rules, handle.clone(), origin)
+            .map_err(system("start the thread that tells other nodes of rules"))?;
+        // Set once, here.
+        let _ = handle.exchange.set(rules.exchange.clone());
+        let ground = DaemonGround::new(control.clone(), ports, rules.exchange.clone());
         let seed = RandomState::new().hash_one(saved.epoch.0);
         let run = move || {
             let now = Tick::at(origin.elapsed());
@@ -323,6 +345,7 @@ impl Plan {
                 woken: 0,
                 became: None,
                 elsewhere: Vec::new(),
+                controls: Vec::new(),
                 alarms: AlarmLog::default(),
                 now,
             };
@@ -343,7 +366,7 @@ impl Plan {
         };
         let thread = std::thread::Builder::new().name("sync".into()).spawn(run);
         let thread = Some(thread.map_err(system("start the sync thread"))?);
-        Ok(Cluster { handle, thread })
+        Ok(Cluster { handle, thread, _rules: rules })
     }
 
     /// What others ask through.
@@ -356,6 +379,7 @@ impl Plan {
 pub(super) struct Cluster {
     handle: Arc<Handle>,
     thread: Option<JoinHandle<()>>,
+    _rules: RulesThread,
 }
 
 impl Cluster {

@@ -51,6 +51,8 @@ pub(super) enum Ask {
     Command(Command, Sender<Result<(), Refused>>),
     /// keepalived wants the node to be active, or not.
     Wanted(bool),
+    /// Say this to other nodes' daemons.
+    Say(Vec<u8>),
 }
 
 /// How things are.
@@ -82,6 +84,9 @@ pub(super) trait Ground: Send {
 
     /// Records of neighbours and of sets' elements that the owner said.
     fn apply(&mut self, records: &mut Vec<Vec<u8>>);
+
+    /// Another node's daemon said this.
+    fn control(&mut self, from: NodeId, payload: Vec<u8>);
 }
 
 /// The thread's state.
@@ -225,6 +230,11 @@ impl SyncThread {
                     }
                     let _ = to.send(self.node.command(command, now, &mut self.hands));
                 }
+                Ask::Say(payload) => {
+                    if !self.node.say_control(&payload, &mut self.hands) {
+                        tracing::error!(bytes = payload.len(), "too much to say at once");
+                    }
+                }
                 Ask::Wanted(true) => self.wanted = Some(now),
                 Ask::Wanted(false) => {
                     self.wanted = None;
@@ -265,6 +275,9 @@ impl SyncThread {
             let owner = became.owner.filter(|_| became.role == Role::Redirecting);
             let onward = owner.map_or(&[][..], |owner: NodeId| self.node.ports(owner));
             self.ground.became(became, onward);
+        }
+        for (from, payload) in self.hands.controls.drain(..) {
+            self.ground.control(from, payload);
         }
         if !self.hands.elsewhere.is_empty() {
             self.ground.apply(&mut self.hands.elsewhere);

@@ -18,7 +18,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nfnetlink::{Client, Dump, Events, Message, Reply, Result, Subsystem};
 use parking_lot::Mutex;
 use ruleset::model::State;
-use ruleset::nft::{NfTables, image};
+use ruleset::nft::NfTables;
+use ruleset::nft::image::{self, ImageError};
 
 use crate::api::model::RuleCounts;
 
@@ -40,6 +41,11 @@ impl View {
         self.0.lock().clone()
     }
 
+    /// As bytes, `now` nanoseconds after the start.
+    pub(in crate::daemon) fn image(&self, now: u64) -> Vec<u8> {
+        image::write(&self.state(), now)
+    }
+
     /// How much there is.
     pub(in crate::daemon) fn counts(&self) -> RuleCounts {
         let state = self.state();
@@ -57,26 +63,41 @@ impl View {
     }
 }
 
+/// A ruleset that is to be put in the place of this one, and whoever wants to know what came of it.
+pub(in crate::daemon) struct Replace {
+    /// Its image.
+    pub(in crate::daemon) image: Vec<u8>,
+    /// Hears what came of it.
+    pub(in crate::daemon) done: Sender<std::result::Result<(), ImageError>>,
+}
+
 /// nf_tables, whose changes are seen by others.
 pub(super) struct Kept {
     rules: NfTables,
     view: Arc<View>,
     /// Rung at each commit.
-    dirty: Option<Sender<()>>,
+    bells: Vec<Sender<()>>,
+    /// Rulesets to be loaded, looked at when the server is woken.
+    replace: Receiver<Replace>,
 }
 
 impl Kept {
-    pub(super) fn new(rules: NfTables, view: Arc<View>, dirty: Option<Sender<()>>) -> Self {
-        Self { rules, view, dirty }
+    pub(super) fn new(
+        rules: NfTables,
+        view: Arc<View>,
+        bells: Vec<Sender<()>>,
+        replace: Receiver<Replace>,
+    ) -> Self {
+        Self { rules, view, bells, replace }
     }
 
     fn changed(&self) {
         let old = std::mem::replace(&mut *self.view.0.lock(), self.rules.state().clone());
         // Freeing what nobody else has may take a while: not under the lock.
         drop(old);
-        if let Some(dirty) = &self.dirty {
+        for bell in &self.bells {
             // Full: it has been rung and not been heard yet.
-            let _ = dirty.try_send(());
+            let _ = bell.try_send(());
         }
     }
 }
@@ -141,6 +162,14 @@ impl Subsystem for Kept {
     }
 
     fn tick(&mut self, events: &mut Events) {
+        while let Ok(Replace { image, done }) = self.replace.try_recv() {
+            let replaced = image::replace(&mut self.rules, &image, events);
+            if replaced.is_ok() {
+                self.changed();
+            }
+            // Whoever asked may have lost patience.
+            let _ = done.send(replaced);
+        }
         self.rules.tick(events);
         // Elements may be over: nothing that is kept, but counted.
         let old = std::mem::replace(&mut *self.view.0.lock(), self.rules.state().clone());

@@ -27,10 +27,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use conntrack::netlink::{Epoch, EventTeller};
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, Sender, bounded};
 use dataplane::notes::Note;
 use nfnetlink::server::Stats;
 use nfnetlink::{Server, ServerConfig, Waker};
@@ -43,8 +43,8 @@ use super::control::Control;
 use super::error::DaemonError;
 use super::flows::{Flows, Keeper};
 
-pub(super) use keep::View;
 use keep::{Kept, Saver};
+pub(super) use keep::{Replace, View};
 pub(super) use load::LoadError;
 use tell::Teller;
 
@@ -70,6 +70,9 @@ pub(super) struct Rules {
     pub(super) view: Arc<View>,
     /// What the server counted.
     pub(super) stats: Arc<Stats>,
+    /// Rung at each commit.
+    commits: Receiver<()>,
+    replace: Sender<Replace>,
     path: PathBuf,
     stop: Arc<AtomicBool>,
     waker: Waker,
@@ -118,8 +121,10 @@ impl Rules {
             .map(|path| Saver::spawn(path, view.clone(), now))
             .transpose()
             .map_err(system("start the thread that keeps the ruleset"))?;
-        let dirty = saver.as_ref().map(Saver::bell);
-        server.register(Box::new(Kept::new(rules, view.clone(), dirty)));
+        let (committed, commits) = bounded(1);
+        let (replace, to_replace) = bounded(1);
+        let bells = saver.as_ref().map(Saver::bell).into_iter().chain([committed]).collect();
+        server.register(Box::new(Kept::new(rules, view.clone(), bells, to_replace)));
         server.register(Box::new(NftCompat));
         let epoch = epoch(origin);
         flows.register(&mut server, epoch);
@@ -140,6 +145,8 @@ impl Rules {
         let rules = Self {
             view,
             stats,
+            commits,
+            replace,
             path,
             stop,
             waker,
@@ -154,6 +161,16 @@ impl Rules {
         Ok(rules)
     }
 
+    /// What other nodes have to do with the ruleset: what it is, when it changes, and another in its place.
+    pub(super) fn shared(&self) -> SharedRules {
+        SharedRules {
+            view: self.view.clone(),
+            commits: self.commits.clone(),
+            replace: self.replace.clone(),
+            waker: self.waker.clone(),
+        }
+    }
+
     /// Has nft load a file, as a transaction.
     ///
     /// # Errors
@@ -166,6 +183,38 @@ impl Rules {
         Ok(())
     }
 }
+
+/// The ruleset as other threads reach it.
+#[derive(Clone)]
+pub(super) struct SharedRules {
+    /// A snapshot.
+    pub(super) view: Arc<View>,
+    /// Rung at each commit; for one to hear.
+    pub(super) commits: Receiver<()>,
+    replace: Sender<Replace>,
+    waker: Waker,
+}
+
+impl SharedRules {
+    /// Puts another ruleset in the place of this one, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// It is refused, or nobody answers; then nothing has changed.
+    pub(super) fn replace(&self, image: Vec<u8>) -> Result<(), String> {
+        let (done, answered) = bounded(1);
+        let asked = self.replace.send_timeout(Replace { image, done }, REPLACE);
+        asked.map_err(|_| "the netlink server does not answer".to_owned())?;
+        self.waker.wake();
+        match answered.recv_timeout(REPLACE) {
+            Ok(replaced) => replaced.map_err(|error| error.to_string()),
+            Err(_) => Err("the netlink server does not answer".to_owned()),
+        }
+    }
+}
+
+/// How long another ruleset may take to be loaded.
+const REPLACE: Duration = Duration::from_secs(60);
 
 impl Drop for Rules {
     /// Stops answering: a client in the middle of something is cut off, the ruleset stays as it was committed last.
