@@ -199,3 +199,19 @@ fn at_most(attr: &Attr<'_>, last: u8) -> Result<u8> {
     let value = attr.u8()?;
     if value > last { Err(attr.error(Errno::ERANGE)) } else { Ok(value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_we_know_of_a_connection_is_neither_shown_nor_changed() {
+        let tcp = Tcp { state: 3, scale: [1, 2], flags: [REBASE | 3, 5], ..Tcp::default() };
+        let mut words = zerocopy::transmute!(tcp);
+        let shown = State::read(ip::TCP, &words);
+        assert_eq!(shown, State::Tcp { state: 3, scale: [1, 2], flags: [3, 5] });
+        State::Tcp { state: 4, scale: [0; 2], flags: [0xff, 0xff] }.store(&mut words);
+        let tcp: Tcp = zerocopy::transmute!(words);
+        assert_eq!((tcp.state, tcp.flags), (4, [0xff, 0xff & !REBASE]));
+    }
+}

@@ -299,6 +299,8 @@ impl Shard {
         if late {
             self.file_again(slot);
         }
+        // What was on its way when this node became the owner is its own to say.
+        self.soil(slot);
         self.deliver(slot, now);
     }
 }

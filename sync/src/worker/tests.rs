@@ -590,6 +590,39 @@ fn the_sync_thread_is_woken_once_for_what_was_pushed() {
 }
 
 #[test]
+fn what_was_on_its_way_at_a_promotion_is_the_new_owners_to_say() {
+    let mut owner = Worker::new(1, 64, Role::Active, 1 << 14);
+    let mut standby = Worker::new(2, 64, Role::Standby, 1 << 14);
+    let mut say = |owner: &mut Worker, standby: &mut Worker| {
+        owner.turn();
+        while let Some(Outbound::Record { bytes, .. }) = owner.ends.urgent.next() {
+            let apply = Inbound::Apply { stamp: 1, order: 0, acknowledge: false, bytes };
+            standby.ends.inbound.tell(&apply).unwrap();
+        }
+    };
+    let known = owner.begin(1).unwrap();
+    let gone = owner.begin(2).unwrap();
+    say(&mut owner, &mut standby);
+    standby.turn();
+    // It has said nothing of these yet when these come, after it took over.
+    owner.begin(3).unwrap();
+    owner.shard.set_timeout(known, 400, owner.now);
+    owner.shard.kill(gone, owner.now);
+    say(&mut owner, &mut standby);
+    standby.standing.set(Role::Active, Term(2), None);
+    let mut listener = Listener::default();
+    settle(&mut standby, &mut listener);
+    let said: Vec<_> =
+        listener.slots.values().filter_map(|(_, _, flow)| Some(flow.as_ref()?.0.keys[0])).collect();
+    assert!(said.contains(&key(3)) && said.contains(&key(1)), "{said:?}");
+    assert_eq!(standby.shard.stats().count, 2);
+    // And they age.
+    let later = Tick(standby.now.0 + 500_000_000_000);
+    standby.shard.expire(later, 1000);
+    assert_eq!(standby.shard.stats().count, 0);
+}
+
+#[test]
 fn nothing_is_allocated_in_a_turn() {
     let mut worker = Worker::new(1, 1000, Role::Active, 1 << 16);
     let mut standby = Worker::new(2, 1000, Role::Standby, 1 << 16);
