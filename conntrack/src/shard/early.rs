@@ -72,8 +72,11 @@ impl Weak {
 }
 
 impl Shard {
-    /// Gives a flow up; false where none may be.
+    /// Gives a flow up; false where none may be. Of flows that are another node's none may: it would think that they are here.
     pub(super) fn drop_early(&mut self, now: Tick) -> bool {
+        if self.replicas.held {
+            return false;
+        }
         let Some(slot) = self.weak.next() else { return false };
         self.kill(slot, now);
         self.stats.early_drop += 1;

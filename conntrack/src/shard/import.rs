@@ -70,6 +70,10 @@ impl Shard {
             let same = self.replicas.mark(slot).origin == import.origin
                 && self.flow(slot).is_some_and(|flow| flow.has_keys(&import.keys));
             if same {
+                if self.replicas.mark(slot).stamp != import.stamp {
+                    // It may have been this node's own since.
+                    self.begin_anew(slot, import);
+                }
                 self.restate(slot, &import.state, import.stamp, now);
                 self.order(slot, import.order);
                 return Ok(Some(slot));
@@ -94,6 +98,7 @@ impl Shard {
         {
             self.rename(slot, import.origin);
             self.replicas.counts.adopted += 1;
+            self.begin_anew(slot, import);
             self.restate(slot, &import.state, import.stamp, now);
             self.order(slot, import.order);
             return Ok(Some(slot));
@@ -228,6 +233,22 @@ impl Shard {
         self.name(slot, origin);
         if let Some(flow) = self.flow_mut(slot) {
             flow.set_local(false);
+        }
+    }
+
+    /// What is known of a flow is of another owner's time, or of an older flow of the same tuple: what [`restate`](Self::restate) keeps or
+    /// merges is not its.
+    fn begin_anew(&mut self, slot: Slot, import: &Import<'_>) {
+        let protocol = import.keys[0].protocol;
+        let policy = match import.timeouts {
+            [] => 0,
+            timeouts => self.policies.intern(protocol, timeouts, &self.settings),
+        };
+        let Some(flow) = self.flow_mut(slot) else { return };
+        flow.set_policy(policy);
+        flow.shared.proto = import.state.proto;
+        if import.state.labels.is_none() {
+            flow.shared.noted &= !HAS_LABELS;
         }
     }
 
