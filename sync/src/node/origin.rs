@@ -34,6 +34,8 @@ const PROMPT: u64 = MS;
 const IDLE: u64 = 100 * MS;
 /// Between rounds, doubled up to the last.
 const ROUNDS: [u64; 2] = [20 * MS, 1_000 * MS];
+/// The token of a message that only has to be behind another: nobody waits for its mark.
+const FENCE: u64 = 0;
 /// After a round in which flows did not fit.
 const REFUSED: u64 = 10_000 * MS;
 
@@ -76,6 +78,9 @@ pub(super) struct Origin {
     pub(super) epoch: Epoch,
     lanes: Vec<ReceiveLane>,
     told: Vec<Told>,
+    /// What is vouched for of a lane whose bulk stands for datagrams that were lost: until the sweep, flows whose end was lost are
+    /// in the tables.
+    held: Vec<Option<Seq>>,
     stamp: u32,
     /// Lanes whose bulk is complete, a bit each.
     complete: u64,
@@ -109,6 +114,7 @@ impl Origin {
             epoch,
             lanes: (0..hello.lanes).filter_map(lane).collect(),
             told: vec![Told::default(); usize::from(hello.lanes)],
+            held: vec![Some(Seq(0)); usize::from(hello.lanes)],
             stamp: 0,
             complete: 0,
             phase: Phase::Bulk,
@@ -152,8 +158,11 @@ impl Origin {
 
     /// All flows are asked for under this stamp.
     pub(super) fn begin(&mut self, stamp: u32, now: Tick) {
-        for lane in &mut self.lanes {
+        for (lane, held) in self.lanes.iter_mut().zip(&mut self.held) {
             lane.begin(stamp);
+            if !lane.is_whole() {
+                held.get_or_insert(lane.watermark());
+            }
         }
         self.stamp = stamp;
         self.complete = 0;
@@ -215,7 +224,13 @@ impl Origin {
                 let Some(worker) = Lane::new(number) else { continue };
                 let bit = 1 << number;
                 let sweep = Inbound::Sweep { stamp: self.stamp };
-                if *left & bit != 0 && hands.tell(worker, &sweep).is_ok() {
+                // What is behind a sweep in the ring is not read before it is done: so the ring is not empty while it goes on.
+                let fence = Inbound::Flush { token: FENCE };
+                if *left & bit != 0
+                    && hands.room(worker) >= 2
+                    && hands.tell(worker, &sweep).is_ok()
+                    && hands.tell(worker, &fence).is_ok()
+                {
                     *left &= !bit;
                 }
             }
@@ -225,6 +240,7 @@ impl Origin {
         } else if self.phase == Phase::Settle && hands.applied() {
             self.phase = Phase::Done;
             self.pause = ROUNDS[0];
+            self.held.fill(None);
         }
         Wanted::Nothing
     }
@@ -239,13 +255,18 @@ impl Origin {
         }
     }
 
+    fn vouched(&self, lane: Lane) -> Option<Seq> {
+        let held = self.held.get(lane.index()).copied().flatten();
+        held.or_else(|| Some(self.lanes.get(lane.index())?.watermark()))
+    }
+
     /// A lane's watermark.
     pub(super) fn watermark(&self, lane: Lane, applied: bool) -> Option<Record<'static>> {
         Some(Record::Watermark {
             node: self.node,
             lane: lane.get(),
             epoch: self.epoch,
-            seq: self.lanes.get(lane.index())?.watermark(),
+            seq: self.vouched(lane)?,
             applied,
         })
     }
@@ -285,8 +306,9 @@ impl Origin {
         if matches!(self.phase, Phase::Sweep(_) | Phase::Settle) {
             next = after(now, MS);
         }
-        for (lane, told) in self.lanes.iter().zip(&self.told) {
-            next = earlier(next.min(told.due(lane.watermark())), lane.next(now));
+        for ((lane, told), held) in self.lanes.iter().zip(&self.told).zip(&self.held) {
+            let vouched = held.unwrap_or_else(|| lane.watermark());
+            next = earlier(next.min(told.due(vouched)), lane.next(now));
             if lane.wants_bulk() || self.refused {
                 next = next.min(self.round);
             }

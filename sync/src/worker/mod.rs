@@ -126,6 +126,8 @@ pub struct Replica {
     inbound: ring::Consumer,
     /// What was heeded last.
     role: Option<Role>,
+    /// It has become the owner, and something that the old owner said is in the ring.
+    is_behind: bool,
     /// The hash of the ruleset that decides on flows.
     rules: u32,
     requests: VecDeque<Request>,
@@ -152,6 +154,7 @@ pub fn link(config: WorkerConfig, standing: Arc<Standing>) -> (Replica, NodeEnds
         lazy,
         inbound,
         role: None,
+        is_behind: false,
         rules: 0,
         requests: VecDeque::with_capacity(serve::REQUESTS),
         flushes: VecDeque::with_capacity(serve::FLUSHES),
@@ -180,7 +183,7 @@ impl Replica {
         now: Tick,
         idle: bool,
     ) -> usize {
-        self.heed(shard, now);
+        self.catch_up(shard, beside, now);
         let mut done = self.serve_inbound(shard, beside, now, idle);
         done += self.flush(shard, beside, now);
         done += self.export_urgent(shard, beside, now, idle);
@@ -197,7 +200,7 @@ impl Replica {
     }
 
     /// Heeds the node's role, if it has another: who owns the flows, whether they age, and whether changes are said. Also
-    /// [`turn`](Self::turn)'s first step; to be called before a turn's packets where these must not see the old state.
+    /// [`turn`](Self::turn)'s first step; [`catch_up`](Self::catch_up) is what is to be called before a turn's packets.
     #[inline]
     pub fn heed(&mut self, shard: &mut Shard, now: Tick) {
         let role = self.standing.role();
@@ -208,9 +211,11 @@ impl Replica {
 
     #[cold]
     fn become_role(&mut self, role: Role, shard: &mut Shard, now: Tick) {
-        self.role = Some(role);
+        let before = self.role.replace(role);
         match role {
             Role::Active | Role::Held => {
+                let took_over = !matches!(before, Some(Role::Active | Role::Held));
+                self.is_behind = took_over && !self.inbound.is_empty();
                 shard.release(now);
                 shard.replicate(true);
             }

@@ -41,6 +41,19 @@ pub(super) enum Request {
     Bulk { token: u64, at: u32, end: u32 },
 }
 
+/// What became of a record.
+enum Took {
+    /// It is in the table, or its flow is gone as it says.
+    In(FlowId, Version),
+    /// There is no room.
+    Refused(FlowId),
+    /// Another flow with one of its keys has taken its flow's place, whose end is on its way. (Or its flow was refused before,
+    /// and that was said.)
+    Nothing,
+    /// It is none that a worker applies.
+    Malformed,
+}
+
 /// A sweep on its way.
 pub(super) struct Sweep {
     stamp: u32,
@@ -59,7 +72,9 @@ impl Replica {
         let [busy, most] = MESSAGES;
         let budget = if idle { most } else { busy };
         for done in 0..budget {
-            let full = self.requests.len() >= REQUESTS
+            // A sweep is waited for, too: whoever asked for it sees by the ring that it is done.
+            let full = self.sweep.is_some()
+                || self.requests.len() >= REQUESTS
                 || self.flushes.len() >= FLUSHES
                 || self.released.len() >= RELEASED;
             if full || self.inbound.is_empty() || !self.urgent.has_room(ANSWER) {
@@ -76,6 +91,20 @@ impl Replica {
             self.heard = Some(heard);
         }
         budget
+    }
+
+    /// As [`heed`](Self::heed); and whoever has just become the owner takes in what the old one said last before its own packets
+    /// make flows of what is only a moment away.
+    pub fn catch_up(&mut self, shard: &mut Shard, beside: &mut dyn Beside, now: Tick) {
+        self.heed(shard, now);
+        while self.is_behind {
+            let done = self.serve_inbound(shard, beside, now, true);
+            if self.sweep.is_none() && (done == 0 || self.inbound.is_empty()) {
+                // Nothing is left, or it takes answers that the ring has no room for.
+                self.is_behind = false;
+            }
+            self.go_on_with_sweep(shard, now);
+        }
     }
 
     fn serve(
@@ -114,7 +143,7 @@ impl Replica {
         }
     }
 
-    /// Applies a record: of which flow and version it is, and whether it could be. `None`: it is none that a worker applies.
+    /// Applies a record.
     fn apply(
         &mut self,
         bytes: &[u8],
@@ -122,8 +151,8 @@ impl Replica {
         shard: &mut Shard,
         beside: &mut dyn Beside,
         now: Tick,
-    ) -> Option<(FlowId, Version, bool)> {
-        Some(match wire::decode(bytes) {
+    ) -> Took {
+        match wire::decode(bytes) {
             Ok(Record::Full(full)) => {
                 let import = Import {
                     origin: full.id.to_bits(),
@@ -137,33 +166,40 @@ impl Replica {
                 if let Ok(Some(slot)) = imported {
                     beside.arrived(shard, slot, full.behind);
                 }
-                (full.id, full.version, imported.is_ok())
+                match imported {
+                    Ok(_) => Took::In(full.id, full.version),
+                    Err(_) => Took::Refused(full.id),
+                }
             }
             Ok(Record::Update { id, version, state }) => {
                 let state = import_of(&state, now);
-                (id, version, shard.update(id.to_bits(), stamp, &state, now).is_some())
+                match shard.update(id.to_bits(), stamp, &state, now) {
+                    Some(_) => Took::In(id, version),
+                    None => Took::Nothing,
+                }
             }
             Ok(Record::Delete { id, version }) => {
                 shard.remove(id.to_bits(), now);
-                (id, version, true)
+                Took::In(id, version)
             }
-            _ => return None,
-        })
+            _ => Took::Malformed,
+        }
     }
 
-    fn say_whether(&mut self, applied: Option<(FlowId, Version, bool)>, acknowledge: bool) {
-        let Some((id, version, applied)) = applied else {
-            self.counters.malformed += 1;
-            return;
-        };
-        if applied {
-            self.counters.applied += 1;
-            if acknowledge {
-                self.answer(&Outbound::Applied { id, version: version.0 });
+    fn say_whether(&mut self, took: Took, acknowledge: bool) {
+        match took {
+            Took::In(id, version) => {
+                self.counters.applied += 1;
+                if acknowledge {
+                    self.answer(&Outbound::Applied { id, version: version.0 });
+                }
             }
-        } else {
-            self.counters.refused += 1;
-            self.answer(&Outbound::Refused { id });
+            Took::Refused(id) => {
+                self.counters.refused += 1;
+                self.answer(&Outbound::Refused { id });
+            }
+            Took::Nothing => {}
+            Took::Malformed => self.counters.malformed += 1,
         }
     }
 
