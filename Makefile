@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export MAKECMDGOALS
 
-.PHONY: help setup demo test fuzz bench compare bare
+.PHONY: help setup demo test soak fuzz bench compare bare
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,9 @@ demo: ## See it work: client - twinwall - server in network namespaces, with pin
 
 test: ## Run every test, those in network namespaces too (root); T=name runs the tests whose name contains it
 	@tests/bin/setup test && tests/bin/test $(T)
+
+soak: ## Throw random faults at simulated clusters of nodes; S=100000 for so many schedules (20000)
+	@tests/bin/setup test && tests/bin/soak $(S)
 
 fuzz: ## Fuzz the parsers for a bounded time; S=60 for a minute each
 	@tests/bin/setup fuzz && tests/bin/fuzz $(S)

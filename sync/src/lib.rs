@@ -18,6 +18,8 @@ pub mod node;
 pub mod records;
 pub mod ring;
 pub mod seal;
+#[cfg(test)]
+mod sim;
 pub mod standing;
 pub mod wire;
 pub mod worker;
