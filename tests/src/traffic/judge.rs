@@ -1,10 +1,13 @@
 //! Which flows a cut cost: what their beginner and their far end wrote, compared.
 
-use super::flows::{ANSWERED, ESTABLISHED};
-use std::{fs, io, path::Path};
+use super::flows::{ANSWERED, ESTABLISHED, tuple};
+use std::{fs, io, net::SocketAddrV4, path::Path};
 
 /// Age in milliseconds up to which a flow counts as young at a cut.
 pub const YOUNG_MS: f64 = 5.0;
+
+/// How many examples of lost flows are told.
+const EXAMPLES: usize = 8;
 
 /// What became of the flows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Judgement {
     pub later: u64,
     /// Those that were not answered.
     pub later_lost: u64,
+    /// Some of those that were lost, for a failed test's message: from where they came.
+    pub examples: Vec<SocketAddrV4>,
 }
 
 /// A flow, told by both ends.
@@ -67,8 +72,11 @@ fn compare(flows: &[Flow], cut: u64) -> Judgement {
     let through = flows.iter().filter(|flow| flow.seen && (cut..cut + LATE).contains(&flow.sent));
     let cut = through.map(|flow| flow.sent).max().unwrap_or(cut);
     let mut found = Judgement::default();
-    for flow in flows.iter().filter(|flow| flow.seen) {
+    for (id, flow) in (0..).zip(flows).filter(|(_, flow)| flow.seen) {
         let lost = u64::from(flow.flags & ANSWERED == 0);
+        if lost > 0 && found.examples.len() < EXAMPLES {
+            found.examples.push(tuple(id).0);
+        }
         if flow.flags & ESTABLISHED != 0 {
             found.established += 1;
             found.established_lost += lost;
@@ -121,6 +129,7 @@ mod tests {
             oldest_lost_ms: 90.0,
             later: 2,
             later_lost: 1,
+            examples: [1, 3, 4, 7].map(|id| tuple(id).0).to_vec(),
         };
         assert_eq!(found, expected);
     }

@@ -1,8 +1,8 @@
-//! Nodes that come and go while others are being told everything; a third node; another arbiter.
+//! Nodes that come and go while others are being told everything; a third node; rules that differ; another arbiter.
 
 use crate::{
     Result,
-    failover::{sleep, wait_active},
+    failover::{SOON, sleep, wait_active},
 };
 use std::time::Duration;
 use tests::{Pair, Setup, wait_until};
@@ -72,6 +72,27 @@ fn of_three_nodes_two_may_die() -> Result {
     }
     let report = talk.finish()?;
     assert_eq!((report.tcp.opened, report.tcp.alive), (41, 41), "{report:?}\n{}", pair.explain());
+    Ok(())
+}
+
+/// Nodes whose rules differ say so, and one can take the other's.
+#[test]
+fn rules_that_differ_are_noticed_and_can_be_pulled() -> Result {
+    let pair = Pair::new(&Setup { keepalived: false, ..Setup::default() })?;
+    let agree = |index: usize| {
+        Ok::<_, tests::LabError>(pair.nodes[index].ha_field("/peers/0/ruleset_agrees")? == true)
+    };
+    wait_until("agreement", SOON, || Ok(agree(0)? && agree(1)?))?;
+    pair.nodes[0].daemon.nft("add rule inet filter forward tcp dport 4711 counter drop")?;
+    wait_until("disagreement", SOON, || Ok(!agree(0)? && !agree(1)?))?;
+    let screen = pair.nodes[1].daemon.cli(&["ha", "status"])?.0;
+    assert!(
+        screen.contains("SAME RULES") && screen.contains(" NO "),
+        "a person sees it:\n{screen}"
+    );
+    pair.nodes[1].daemon.cli(&["ha", "pull-ruleset", "1"])?;
+    wait_until("agreement again", SOON, || Ok(agree(0)? && agree(1)?))?;
+    assert!(pair.nodes[1].daemon.nft("list ruleset")?.has("4711"));
     Ok(())
 }
 
