@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossbeam::channel::Sender;
 use sync::ids::NodeId;
 use sync::records::Role;
 
@@ -16,12 +17,19 @@ pub(super) struct DaemonGround {
     /// The ports in their order: CRC32C of their names.
     ports: Vec<u32>,
     exchange: Arc<Exchange>,
+    /// Records for whoever keeps neighbours.
+    neighbours: Sender<Vec<u8>>,
     redirecting: bool,
 }
 
 impl DaemonGround {
-    pub(super) fn new(control: Arc<Control>, ports: Vec<u32>, exchange: Arc<Exchange>) -> Self {
-        Self { control, ports, exchange, redirecting: false }
+    pub(super) fn new(
+        control: Arc<Control>,
+        ports: Vec<u32>,
+        exchange: Arc<Exchange>,
+        neighbours: Sender<Vec<u8>>,
+    ) -> Self {
+        Self { control, ports, exchange, neighbours, redirecting: false }
     }
 }
 
@@ -47,6 +55,9 @@ impl Ground for DaemonGround {
     }
 
     fn apply(&mut self, records: &mut Vec<Vec<u8>>) {
-        records.clear();
+        for record in records.drain(..) {
+            // Too many at once: the owner says all of them again.
+            let _ = self.neighbours.try_send(record);
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! API, keepalived --Ask, bell--> `thread` (sync::node::Node over `hands`) <--rings--> workers
 //!                                    |             |          |
 //!                                 sockets     `saved` (disk)  `ground` (what is to be told to the rest of the daemon)
+//!                                                             `neighbours` (told to others, and theirs to the kernel)
 //!                                                             `exchange` (the ruleset's `fingerprint`; fetching another node's)
 //! ```
 //!
@@ -24,6 +25,7 @@ mod exchange;
 mod fingerprint;
 mod ground;
 mod hands;
+mod neighbours;
 mod report;
 mod saved;
 mod thread;
@@ -61,6 +63,7 @@ use bell::Bell;
 use exchange::{Exchange, RulesThread};
 use ground::DaemonGround;
 use hands::{AlarmLog, DaemonHands};
+use neighbours::Neighbours;
 use saved::Saving;
 use thread::{Ask, Ears, GOODBYE, Pace, Seen, SyncThread};
 
@@ -325,7 +328,9 @@ impl Plan {
             .map_err(system("start the thread that tells other nodes of rules"))?;
         // Set once, here.
         let _ = handle.exchange.set(rules.exchange.clone());
-        let ground = DaemonGround::new(control.clone(), ports, rules.exchange.clone());
+        let neighbours = Neighbours::spawn(control.clone(), standing.clone(), handle.clone())?;
+        let records = neighbours.records.clone();
+        let ground = DaemonGround::new(control.clone(), ports, rules.exchange.clone(), records);
         let seed = RandomState::new().hash_one(saved.epoch.0);
         let run = move || {
             let now = Tick::at(origin.elapsed());
@@ -366,7 +371,7 @@ impl Plan {
         };
         let thread = std::thread::Builder::new().name("sync".into()).spawn(run);
         let thread = Some(thread.map_err(system("start the sync thread"))?);
-        Ok(Cluster { handle, thread, _rules: rules })
+        Ok(Cluster { handle, thread, _rules: rules, _neighbours: neighbours })
     }
 
     /// What others ask through.
@@ -380,6 +385,7 @@ pub(super) struct Cluster {
     handle: Arc<Handle>,
     thread: Option<JoinHandle<()>>,
     _rules: RulesThread,
+    _neighbours: Neighbours,
 }
 
 impl Cluster {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender};
 use packet::Tick;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use sync::hands::{Cause, Outbound};
 use sync::ids::{Lane, NodeId};
 use sync::link::{Inbox, LinkStatus, News};
 use sync::node::{Command, Node, Refused, Status};
@@ -53,6 +54,8 @@ pub(super) enum Ask {
     Wanted(bool),
     /// Say this to other nodes' daemons.
     Say(Vec<u8>),
+    /// Say this wire record of a neighbour or of a set's element, as the owner's.
+    Record(Vec<u8>),
 }
 
 /// How things are.
@@ -234,6 +237,11 @@ impl SyncThread {
                     if !self.node.say_control(&payload, &mut self.hands) {
                         tracing::error!(bytes = payload.len(), "too much to say at once");
                     }
+                }
+                Ask::Record(bytes) => {
+                    let record =
+                        Outbound::Record { cause: Cause::Change, slot: u32::MAX, bytes: &bytes };
+                    self.node.outbound(Lane::FIRST, &record, now, &mut self.hands);
                 }
                 Ask::Wanted(true) => self.wanted = Some(now),
                 Ask::Wanted(false) => {
