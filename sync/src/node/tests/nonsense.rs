@@ -20,9 +20,15 @@ struct Datagram {
 fn datagram() -> impl Strategy<Value = Datagram> {
     let records = prop::collection::vec(arbitrary::record(), 0..6);
     let rest = prop::collection::vec(any::<u8>(), 0..20);
-    (1_u8..=7, 0_u8..64, 0_u8..8, records, rest).prop_map(|(kind, lane, flags, records, rest)| {
-        Datagram { kind: Type::new(kind).unwrap(), lane, flags, records, rest }
-    })
+    (1_u8..=Type::COUNT as u8, 0_u8..64, 0_u8..8, records, rest).prop_map(
+        |(kind, lane, flags, records, rest)| Datagram {
+            kind: Type::new(kind).unwrap(),
+            lane,
+            flags,
+            records,
+            rest,
+        },
+    )
 }
 
 fn sealed(sealer: &mut Sealer, datagram: &Datagram, seq: u64) -> Vec<u8> {
