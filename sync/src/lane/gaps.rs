@@ -83,6 +83,8 @@ pub(super) struct Gaps {
     due: Tick,
     /// When the latest NACK was.
     nacked: Option<Tick>,
+    /// Where the next one goes on, so that all have their turn when there are many.
+    turn: u64,
     random: u64,
     scratch: Vec<u64>,
 }
@@ -97,6 +99,7 @@ impl Gaps {
             heard: 0,
             due: Tick(u64::MAX),
             nacked: None,
+            turn: 0,
             random: seed,
             scratch: Vec::new(),
         }
@@ -272,7 +275,9 @@ impl Gaps {
         }
         let mut ranges: ArrayVec<(u64, u64), RANGES> = ArrayVec::new();
         self.due = Tick(u64::MAX);
-        for n in 0..self.list.len() {
+        let start = self.list.partition_point(|gap| gap.seq < self.turn);
+        self.turn = 0;
+        for n in (start..self.list.len()).chain(0..start) {
             let jitter = self.random(PATIENCE / 2);
             let heard = self.heard;
             let Some(gap) = self.list.get_mut(n) else { break };
@@ -295,9 +300,11 @@ impl Gaps {
                         _ => ranges.push((gap.seq, gap.seq)),
                     }
                     continue;
+                } else if self.turn == 0 {
+                    self.turn = gap.seq;
                 }
             }
-            self.due = self.due.min(gap.next.max(Tick(now.0 + MS)));
+            self.due = self.due.min(gap.next);
         }
         if ranges.is_empty() {
             return None;
@@ -316,6 +323,73 @@ impl Gaps {
                 let Some(gap) = self.list.get_mut(n) else { break };
                 let wait = (MS << gap.asked.min(6)).min(BACKOFF * MS);
                 gap.next = gap.next.max(Tick(now.0 + wait + jitter * (wait / MS)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The rule in plain words: a promised gap is closed if all gaps among those that it was promised are. Until nothing changes.
+    fn settle(open: &mut BTreeMap<u64, Option<(u64, u64)>>) {
+        loop {
+            let closed = open.iter().find_map(|(&seq, promise)| {
+                let (first, last) = (*promise)?;
+                let waits = open.range(first..=last).any(|(&other, _)| other != seq);
+                (!waits).then_some(seq)
+            });
+            match closed {
+                Some(seq) => open.remove(&seq),
+                None => return,
+            };
+        }
+    }
+
+    #[test]
+    fn one_pass_closes_what_many_would() {
+        for seed in 0..300 {
+            let mut random = Gaps::new(seed);
+            let mut gaps = Gaps::new(seed);
+            let mut plain: BTreeMap<u64, Option<(u64, u64)>> = BTreeMap::new();
+            let mut highest = 0;
+            for _ in 0..200 {
+                let jump = 1 + random.random(4);
+                gaps.advance(highest + jump, Tick(0)).unwrap();
+                plain.extend((highest + 1..=highest + jump).map(|seq| (seq, None)));
+                highest += jump;
+                for _ in 0..random.random(3) {
+                    let seq = 1 + random.random(highest);
+                    let first = highest.saturating_sub(random.random(6)).max(1);
+                    gaps.promise(seq, first, highest);
+                    if let Some(promise @ None) = plain.get_mut(&seq)
+                        && seq < highest
+                    {
+                        *promise = Some((first.max(seq + 1), highest));
+                    }
+                }
+                if random.random(3) > 0 {
+                    gaps.close(highest);
+                    plain.remove(&highest);
+                }
+                if random.random(4) == 0 {
+                    let late = 1 + random.random(highest);
+                    gaps.close(late);
+                    plain.remove(&late);
+                }
+                gaps.settle();
+                settle(&mut plain);
+                assert_eq!(gaps.open(), plain.len());
+                let contiguous = plain.keys().next().map_or(highest, |first| first - 1);
+                assert_eq!(gaps.contiguous(), contiguous);
+                let promised = plain.values().flatten().count();
+                assert_eq!(gaps.promised, promised);
+                for seq in 1..=highest {
+                    assert_eq!(gaps.is_open(seq), plain.contains_key(&seq), "{seq}");
+                }
             }
         }
     }

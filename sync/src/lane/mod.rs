@@ -37,6 +37,7 @@
 //! Both belong to the sync thread alone. Both are pure: time is an argument, chance a seed.
 
 mod bulk;
+mod counters;
 mod digest;
 mod entry;
 mod gaps;
@@ -50,10 +51,13 @@ mod receive;
 mod repair;
 mod said;
 mod send;
+#[cfg(test)]
+mod tests;
 mod window;
 
-pub use receive::{DigestOutcome, ReceiveCounters, ReceiveLane, Received};
-pub use send::{SendCounters, SendLane};
+pub use counters::{ReceiveCounters, SendCounters};
+pub use receive::{DigestOutcome, ReceiveLane, Received};
+pub use send::SendLane;
 
 use packet::FlowKey;
 

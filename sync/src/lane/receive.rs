@@ -10,11 +10,11 @@
 use arrayvec::ArrayVec;
 use packet::Tick;
 
-use super::Table;
 use super::digest::{BUCKETS, Digest};
 use super::entry::Entry;
 use super::gaps::{Gaps, RANGES};
 use super::pages::{PAGE, Pages};
+use super::{ReceiveCounters, Table};
 use crate::ids::{FlowId, Lane, NodeId, Seq};
 use crate::records::Record;
 use crate::wire::{self, Kind, Malformed};
@@ -30,41 +30,6 @@ const ASK_AGAIN: u64 = 250_000_000;
 const STALLED: u64 = 5_000_000_000;
 /// Pages of entries that are swept in one go.
 const SWEEP: u32 = 16;
-
-/// What a receiving lane counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReceiveCounters {
-    /// Datagrams that were taken.
-    pub datagrams: u64,
-    /// Datagrams that were taken before, or are from before the bulk was asked for.
-    pub duplicates: u64,
-    /// Datagrams that could not be read, and records of flows that are not of this lane.
-    pub malformed: u64,
-    /// Records that were applied.
-    pub applied: u64,
-    /// Records that were no newer than what was there.
-    pub stale: u64,
-    /// Records of slots for which there is no room.
-    pub beyond: u64,
-    /// Updates of flows that were not there.
-    pub unknown: u64,
-    /// Datagrams that count as missing though they came, because of such updates.
-    pub refused: u64,
-    /// Records that must be understood and are not.
-    pub not_understood: u64,
-    /// Datagrams that were missed when a later one came.
-    pub gaps: u64,
-    /// NACKs.
-    pub nacks: u64,
-    /// Times that there were too many gaps, or one too old, or one was lost: a bulk instead.
-    pub abandoned: u64,
-    /// Bulks that came to their end.
-    pub bulks: u64,
-    /// Digests that differed.
-    pub mismatches: u64,
-    /// Times that a bulk was wanted because one did twice.
-    pub alarms: u64,
-}
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -362,7 +327,7 @@ impl ReceiveLane {
                 self.gaps.promise(gap.0, seq.saturating_sub(since.into()), seq);
             }
             Ok(Record::Lost { from, to }) => {
-                if self.gaps.lost(from.0, to.0) {
+                if self.gaps.lost(from.0, to.0.min(seq - 1)) {
                     self.abandon(self.gaps.highest());
                 }
             }

@@ -12,7 +12,7 @@ use super::peers::Peers;
 use super::repair::{OURS, Repairs};
 use super::said::Said;
 use super::window::Window;
-use super::{Behind, Budget, Datagram, Pace, Progress};
+use super::{Behind, Budget, Datagram, Pace, Progress, SendCounters};
 use crate::hands::{Cause, Inbound, Outbound};
 use crate::ids::{FlowId, Group, Lane, NodeId, Seq, Term, Version};
 use crate::records::{Record, Role};
@@ -30,37 +30,6 @@ pub(super) const CONTROL_RECORD: usize = 32;
 
 /// Where datagrams go.
 pub(super) type Emit<'a, 'b> = &'a mut (dyn FnMut(Datagram<'_>) + 'b);
-
-/// What a sending lane counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SendCounters {
-    /// Datagrams.
-    pub datagrams: u64,
-    /// Bytes of their records.
-    pub bytes: u64,
-    /// Records of flows, by [`Cause`].
-    pub records: [u64; 7],
-    /// Records that a newer one of the same slot had overtaken.
-    pub stale: u64,
-    /// FLOW_UPD that came before its FLOW_FULL: not sent, the flow asked for.
-    pub early: u64,
-    /// Records that no lane can send: of a slot that it has not, too long, or of a kind that workers have no say in.
-    pub unfit: u64,
-    /// Datagrams that were asked for again.
-    pub missing: u64,
-    /// Of these: a repair was under way.
-    pub repeated: u64,
-    /// Of these: repaired.
-    pub resolved: u64,
-    /// Of these: out of the window.
-    pub lost: u64,
-    /// Of these: given up because too much was to be repaired, or the worker did not answer. They will be asked for again.
-    pub given_up: u64,
-    /// Bulks that were begun.
-    pub bulks: u64,
-    /// Flows that were ended because the worker, asked for them, did not know them.
-    pub orphans: u64,
-}
 
 /// The sending side of a lane.
 #[derive(Debug)]
@@ -303,6 +272,11 @@ impl SendLane {
     /// The number that what is being built will have.
     pub(super) fn open_seq(&self) -> u64 {
         self.highest + 1
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     fn flush(&mut self, last: bool, now: Tick, emit: Emit<'_, '_>) {

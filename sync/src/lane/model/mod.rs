@@ -406,6 +406,10 @@ pub(super) fn run(plan: Plan, milliseconds: u64) {
             world.standbys.iter().map(|standby| standby.lane.counters()).collect::<Vec<_>>()
         );
     }
+    // What waits for company is of no interest any more, but a digest would send it.
+    while world.sender.has_open() {
+        world.step();
+    }
     let now = Tick(world.now);
     let Record::Digest { buckets, .. } =
         world.sender.digest(0, 128, now, &mut |_| panic!("nothing is to be said"))
