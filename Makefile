@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export MAKECMDGOALS
 
-.PHONY: help setup demo test soak fuzz bench compare bare
+.PHONY: help setup demo test soak fuzz bench compare bare docker-failover
 
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: ## Install what is missing (Debian packages, Rust, cargo-nextest); nothing else ever does
 	@tests/bin/setup test
@@ -31,3 +31,6 @@ compare: ## Cut a node off under a flood of new flows, beside Linux with conntra
 
 bare: ## Prove `make demo` and `make test` in a fresh Debian container with nothing pre-installed (root, docker)
 	@docker/bare-check.sh
+
+docker-failover: ## Two nodes in containers behind a real Open vSwitch: kill one, every connection lives on (root, docker)
+	@tests/bin/setup docker && docker/failover
