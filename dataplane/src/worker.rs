@@ -147,11 +147,10 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn turn(&mut self, now: Tick) -> usize {
         self.serve_control(now);
         let mut burst = Burst::new();
-        let all = self.tables.ports.len() as u16;
-        let role = self.local.heed_role(all, &mut burst, now);
+        let role = self.local.heed_role(&self.tables, &mut burst, now);
         let mut handled = self.serve_twins(now);
         handled += self.serve_peers(&mut burst, now);
-        let ports = if role == Role::Held { 0 } else { all };
+        let ports = if role == Role::Held { 0 } else { self.tables.ports.len() as u16 };
         for port in (0..ports).map(PortIndex) {
             let received = self.local.receive(port, &mut burst);
             if received == 0 {

@@ -26,6 +26,7 @@ use sync::worker::Replica;
 
 use crate::control::Wake;
 use crate::flows::{Around, Flows};
+use crate::tables::Tables;
 use crate::worker::Local;
 
 pub use defer::Defer;
@@ -123,8 +124,10 @@ impl<F> Cluster<F> {
 
     /// A turn begins. True where this node has just become the owner without the old one's help: what was received before is to
     /// be discarded, for the old one may have forwarded it.
-    pub(crate) fn begin(&mut self, shard: &mut Shard, now: Tick) -> bool {
-        self.replica.heed(shard, now);
+    pub(crate) fn begin<G>(&mut self, flows: &mut Flows, around: Around<'_, G>, now: Tick) -> bool {
+        let (shard, mut beside) = flows.beside(around);
+        // What the old owner said last comes before the first packet.
+        self.replica.catch_up(shard, &mut beside, now);
         let before = std::mem::replace(&mut self.role, self.replica.may(now).role);
         let handed_over = self.replica.standing_of().was_handed_over();
         self.role == Role::Active && before == Role::Standby && !handed_over
@@ -179,15 +182,15 @@ impl<Io: PacketIo> Local<Io> {
     /// What this node is to the others now. It has just become the owner: what was received before is discarded.
     pub(crate) fn heed_role(
         &mut self,
-        ports: u16,
+        tables: &Tables,
         burst: &mut Burst<Io::Frame>,
         now: Tick,
     ) -> Role {
-        let Some(cluster) = self.cluster.as_deref_mut() else { return Role::Active };
-        let discard = cluster.begin(&mut self.flows.shard, now);
+        let Self { cluster: Some(cluster), flows, link, .. } = self else { return Role::Active };
+        let discard = cluster.begin(flows, Around { tables, peers: &mut link.peers }, now);
         let role = cluster.role();
         if discard {
-            for port in (0..ports).map(PortIndex) {
+            for port in (0..tables.ports.len() as u16).map(PortIndex) {
                 for _ in 0..DISCARDED {
                     if self.receive(port, burst) == 0 {
                         break;
