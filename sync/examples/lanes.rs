@@ -39,11 +39,11 @@ fn ran() -> u128 {
 }
 
 fn lane() -> Lane {
-    Lane::new(0).unwrap_or_else(|| unreachable())
+    Lane::new(0).unwrap_or_else(unreachable)
 }
 
 fn node() -> NodeId {
-    NodeId::new(1).unwrap_or_else(|| unreachable())
+    NodeId::new(1).unwrap_or_else(unreachable)
 }
 
 fn unreachable<T>() -> T {

@@ -326,10 +326,10 @@ impl ReceiveLane {
             Ok(Record::Resolve { seq: gap, since }) => {
                 self.gaps.promise(gap.0, seq.saturating_sub(since.into()), seq);
             }
-            Ok(Record::Lost { from, to }) => {
-                if self.gaps.lost(from.0, to.0.min(seq - 1)) {
-                    self.abandon(self.gaps.highest());
-                }
+            Ok(Record::Lost { from, to })
+                if self.gaps.lost(from.0, to.0.min(seq.saturating_sub(1))) =>
+            {
+                self.abandon(self.gaps.highest());
             }
             Ok(Record::BulkBegin { bulk, .. } | Record::BulkMark { bulk, .. }) => {
                 if let Bulk::Asked { base, .. } = self.bulk

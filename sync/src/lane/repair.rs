@@ -161,10 +161,10 @@ impl Repairs {
 
     /// The worker was not told this.
     pub(super) fn refused(&mut self, token: u64) {
-        if self.told.back().is_some_and(|group| group.token == token) {
-            if let Some(group) = self.told.pop_back() {
-                self.wanted.push_front(group);
-            }
+        if self.told.back().is_some_and(|group| group.token == token)
+            && let Some(group) = self.told.pop_back()
+        {
+            self.wanted.push_front(group);
         }
     }
 }

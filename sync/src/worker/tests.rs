@@ -594,7 +594,7 @@ fn the_sync_thread_is_woken_once_for_what_was_pushed() {
 fn what_was_on_its_way_at_a_promotion_is_the_new_owners_to_say() {
     let mut owner = Worker::new(1, 64, Role::Active, 1 << 14);
     let mut standby = Worker::new(2, 64, Role::Standby, 1 << 14);
-    let mut say = |owner: &mut Worker, standby: &mut Worker| {
+    let say = |owner: &mut Worker, standby: &mut Worker| {
         owner.turn();
         while let Some(Outbound::Record { bytes, .. }) = owner.ends.urgent.next() {
             let apply = Inbound::Apply { stamp: 1, order: 0, acknowledge: false, bytes };

@@ -443,7 +443,7 @@ fn a_bulk_that_does_not_come_is_wanted_again() {
     let mut test = Test::asked();
     test.data(1, &[]);
     test.nack();
-    let mut wait = |test: &mut Test, milliseconds: u64| {
+    let wait = |test: &mut Test, milliseconds: u64| {
         for _ in 0..milliseconds / 10 {
             test.now += 10 * MS;
             test.lane.highest(Seq(1), Tick(test.now));
@@ -516,7 +516,7 @@ fn digests_that_differ_twice_raise_an_alarm() {
     let good = digest.from(0)[..128].to_vec();
     let mut bad = good.clone();
     bad[77] ^= 1;
-    let mut compare = |test: &mut Test, seq: u64, buckets: &[u64]| {
+    let compare = |test: &mut Test, seq: u64, buckets: &[u64]| {
         test.lane.digest(Seq(seq), 0, buckets, Tick(test.now))
     };
     assert_eq!(compare(&mut test, 2, &good), DigestOutcome::Same);

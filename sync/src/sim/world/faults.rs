@@ -265,10 +265,10 @@ impl World {
         let mut owner = None;
         for (node, place) in self.places.iter().enumerate() {
             let machine = place.machine.as_ref()?;
-            if machine.role == Role::Active {
-                if let Some(other) = owner.replace(node) {
-                    return Some(format!("nodes {other} and {node} are active"));
-                }
+            if machine.role == Role::Active
+                && let Some(other) = owner.replace(node)
+            {
+                return Some(format!("nodes {other} and {node} are active"));
             }
         }
         let Some(owner) = owner else { return Some("nobody is active".into()) };
