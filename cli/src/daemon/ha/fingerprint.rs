@@ -206,7 +206,7 @@ impl Fingerprint {
             if find(element.nested(), expiration).is_some() {
                 continue;
             }
-            let mut hash = hash.clone();
+            let mut hash = *hash;
             without(&mut hash, element.nested(), &[expr, expressions]);
             if let Some(content) = &mut content {
                 *content = content.wrapping_add(hash.finish());
@@ -286,6 +286,9 @@ mod tests {
 
     use super::*;
 
+    /// A name, and what writes its data.
+    type Expression<'a> = (&'a str, &'a dyn Fn(&mut Writer));
+
     /// An image under construction.
     struct Image(Writer);
 
@@ -330,7 +333,7 @@ mod tests {
             })
         }
 
-        fn rule(self, chain: &str, expressions: &[(&str, &dyn Fn(&mut Writer))]) -> Self {
+        fn rule(self, chain: &str, expressions: &[Expression<'_>]) -> Self {
             self.message(msg::NEWRULE, |out| {
                 out.str(RULE[0], chain);
                 out.nest(RULE[1], |out| {
