@@ -70,6 +70,11 @@ impl DaemonHands {
         self.woken = 0;
     }
 
+    /// Messages that each worker's ring has room for.
+    pub(super) fn least_room(&self) -> usize {
+        self.told.iter().map(|told| told.borrow_mut().room()).min().unwrap_or(0)
+    }
+
     fn wake(&mut self, worker: usize) {
         self.woken |= 1 << (worker % LANES);
     }

@@ -365,6 +365,7 @@ impl Plan {
                 ground: Box::new(ground),
                 inbox: Inbox::new(),
                 wanted: None,
+                holding: None,
                 leaving: None,
             }
             .run();

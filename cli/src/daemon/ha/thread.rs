@@ -35,6 +35,12 @@ use super::hands::{Became, DaemonHands};
 
 /// Batches of datagrams that a pass takes from one link at most; what is left comes in the next.
 const BATCHES: usize = 16;
+/// Room for what a batch of datagrams may tell one worker, in messages of the longest kind (1 KiB): 64 datagrams of 1,400 bytes, and what
+/// is put before each record.
+const ROOM: usize = 128;
+/// For how long datagrams wait for a worker that does not take in what it is told. Then they are heard, for among them may be what
+/// is more important than flows; flows that are lost by that are asked for again.
+const HOLD: Duration = Duration::from_millis(20);
 /// Idle passes before a longer sleep.
 const PATIENCE: u32 = 8;
 /// Between tries of a promotion that keepalived wants.
@@ -105,6 +111,8 @@ pub(super) struct SyncThread {
     pub(super) inbox: Inbox,
     /// keepalived wants this node to be active: when to try again.
     pub(super) wanted: Option<Tick>,
+    /// Since when datagrams wait for a worker.
+    pub(super) holding: Option<Tick>,
     /// Set when the daemon stops: by when the thread has to end.
     pub(super) leaving: Option<Tick>,
 }
@@ -152,9 +160,22 @@ impl SyncThread {
         (worked, next)
     }
 
+    /// Whether what came is better left to the kernel for a moment: a worker has yet to take in what it was told before.
+    fn holds_back(&mut self, now: Tick) -> bool {
+        if self.hands.least_room() >= ROOM {
+            self.holding = None;
+            return false;
+        }
+        let since = *self.holding.get_or_insert(now);
+        now.since(since) < HOLD
+    }
+
     /// Takes what is in the sockets.
     fn hear(&mut self) -> bool {
         let mut worked = false;
+        if self.holds_back(self.now()) {
+            return true;
+        }
         for link in 0..self.hands.links.count() {
             for _ in 0..BATCHES {
                 let now = Tick::at(self.origin.elapsed());
@@ -164,7 +185,7 @@ impl SyncThread {
                     worked = true;
                     self.node.received(datagram, now, &mut self.hands);
                 }
-                if !more {
+                if !more || self.holds_back(now) {
                     break;
                 }
             }
