@@ -229,6 +229,12 @@ impl Machine {
         self.node.status(now)
     }
 
+    /// It is handing its flows over to this node.
+    pub(super) fn grants(&self, to: usize) -> bool {
+        self.role == Role::Held
+            && self.status(Tick(0)).handing_over.is_some_and(|heir| heir.index() == to)
+    }
+
     /// No worker has anything left to apply.
     pub(super) fn applied(&self) -> bool {
         self.workers.iter().all(|worker| worker.inbound.borrow().is_drained())

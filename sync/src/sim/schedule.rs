@@ -200,7 +200,7 @@ impl Schedule {
             acks: 1,
             strict: rng.bool(),
             gap: pick(rng, &[100 * MICRO, 400 * MICRO, 2 * MILLI]),
-            connections: pick(rng, &[4, 20, 40]),
+            connections: pick(rng, &[4, 20, 40, 60]),
             short_lived: rng.u8(..4) == 0,
             lasts: pick(rng, &[100, 300, 300, 600]) * MILLI,
             wiretap: rng.u8(..2) == 0,

@@ -115,10 +115,14 @@ mutations! {
     without_tombstones: NoTombstones within 40;
     without_versions: NoVersionCheck within 40;
     with_lost_ignored: IgnoreLost within 40;
+    with_an_early_sweep: SweepEarly within 200;
     with_a_number_used_twice: ReuseSeq within 40;
+    with_a_full_ring_forgotten: SkipRingDrain within 300;
     with_gaps_closed_early: ResolveWithoutChain within 80;
     with_gaps_closed_without_repair: ResolveWithoutExport within 40;
     with_a_term_used_twice: ReuseTerm within 40;
+    with_old_terms_heeded: OldTermAccepted within 40;
+    with_ageing_on_standbys: AgeWhileHeld within 40;
     with_nothing_deferred: ReleaseUnacknowledged within 40;
     synchronised_too_early: SynchronisedEarly within 40;
 }

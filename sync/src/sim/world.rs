@@ -35,6 +35,8 @@ const LOOK: u64 = 5 * MILLI;
 const PATIENCE: u64 = 25 * MILLI;
 /// For how long a node may not know of a claim that reaches it: some heartbeats.
 const HEARD: u64 = 60 * MILLI;
+/// What happens in a run, at most. The longest of thousands had a tenth of it.
+const MOST_STEPS: u64 = 1_000_000;
 /// Old datagrams that a forger has at hand.
 const RECORDED: usize = 256;
 
@@ -94,7 +96,8 @@ struct Place {
     workers_stopped: Vec<u32>,
     slow: u32,
     disk_full: u32,
-    /// When its process last went on after it stood still.
+    /// When its process last stood still, and when it went on.
+    stood: u64,
     resumed: u64,
     rules: u64,
     /// Of the pass that is due.
@@ -117,6 +120,8 @@ pub(super) struct Outcome {
     pub(super) datagrams: u64,
     pub(super) forwarded: u64,
     pub(super) promotions: u64,
+    /// Planned switchovers.
+    pub(super) handovers: u64,
     /// A digest of all that happened: equal for equal runs.
     pub(super) digest: u64,
     /// How long after the last fault all agreed.
@@ -168,6 +173,7 @@ impl World {
             workers_stopped: vec![0; usize::from(node.workers)],
             slow: 0,
             disk_full: 0,
+            stood: 0,
             resumed: 0,
             rules: node.rules,
             ticket: 0,
@@ -217,6 +223,11 @@ impl World {
         while let Some(Reverse(Moment(at, _, what))) = self.queue.pop() {
             self.now = at;
             self.outcome.steps += 1;
+            if self.outcome.steps > MOST_STEPS {
+                return self
+                    .invariants
+                    .fail("I9", self.now, || "the cluster does not come to rest".into());
+            }
             match what {
                 What::Arrives { node, bytes } => self.arrives(node, bytes),
                 What::Turn { node, worker, life } => self.turn(node, worker, life),
@@ -367,19 +378,41 @@ impl World {
         let due = self.until(node, due);
         let at = if more { self.now } else { self.now.saturating_add(due) };
         self.wake(node, at);
-        self.claimed(node);
+        self.claimed(node, false);
     }
 
     /// Notes when a claim was taken.
-    fn claimed(&mut self, node: usize) {
+    fn claimed(&mut self, node: usize, by_command: bool) {
         let Some(machine) = &self.places[node].machine else { return };
         if machine.role == Role::Active && machine.owner == Some(node) {
             let claim = (machine.term.0, node as u8);
-            if self.claims.insert(claim, self.now).is_none() {
+            if !self.claims.contains_key(&claim) {
+                self.claims.insert(claim, self.now);
                 self.outcome.promotions += 1;
-            } else if let Some(at) = self.claims.get_mut(&claim) {
-                *at = (*at).min(self.now);
+                self.handed_over(node, by_command);
             }
+        }
+    }
+
+    /// A node owns the flows because the old owner, which held packets back for that, granted it: it has all of them, as they are.
+    fn handed_over(&mut self, node: usize, by_command: bool) {
+        if by_command || self.schedule.shape.silence.is_some() {
+            return;
+        }
+        let old = (0..self.places.len()).find(|old| {
+            let machine = self.places[*old].machine.as_ref();
+            *old != node && machine.is_some_and(|machine| machine.grants(node))
+        });
+        let Some(old) = old.filter(|_| !self.schedule.has_small_table()) else { return };
+        self.outcome.handovers += 1;
+        let (mine, theirs) = (self.invariants.flows(node), self.invariants.flows(old));
+        if mine != theirs {
+            let what = format!(
+                "node {node} has {} flows of {} that node {old} hands over",
+                mine.len(),
+                theirs.len()
+            );
+            self.invariants.fail("handover", self.now, || what);
         }
     }
 
@@ -513,9 +546,15 @@ impl World {
                 && place.resumed <= since
                 && place.machine.as_ref().is_some_and(|machine| machine.born <= since)
         };
-        // What was said while it stood still is in its sockets, unless they are full.
-        let since = at.max(self.network.perfect_since).max(resumed.min(self.now));
+        let since = at.max(self.network.perfect_since).max(resumed);
         let told = self.now.saturating_sub(since) > HEARD;
+        // It stood still for longer than its lease, and was outbid meanwhile: it has to hear that before it forwards.
+        let place = &self.places[node];
+        let asleep = resumed.saturating_sub(place.stood) > 100 * MILLI
+            && at > place.stood
+            && self.network.perfect_since <= at
+            && at + HEARD < resumed;
+        let told = told || asleep;
         if other != node
             && told
             && runs(other, at)

@@ -33,11 +33,13 @@ impl World {
             Fault::Stop { node, lasts } => {
                 let node = usize::from(node);
                 self.places[node].stopped += 1;
+                self.places[node].stood = self.now;
                 (self.now + lasts, Undo::Stop { node })
             }
             Fault::StopSync { node, lasts } => {
                 let node = usize::from(node);
                 self.places[node].sync_stopped += 1;
+                self.places[node].stood = self.now;
                 (self.now + lasts, Undo::StopSync { node })
             }
             Fault::StopWorker { node, worker, lasts } => {
@@ -122,7 +124,7 @@ impl World {
         place.saved = machine.saved;
         let sent = std::mem::take(&mut machine.sent);
         self.send(node, sent);
-        self.claimed(node);
+        self.claimed(node, true);
         self.wake(node, self.now);
     }
 
