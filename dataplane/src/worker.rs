@@ -147,16 +147,19 @@ impl<Io: PacketIo> Worker<Io> {
     pub fn turn(&mut self, now: Tick) -> usize {
         self.serve_control(now);
         let mut burst = Burst::new();
-        let role = self.local.heed_role(&self.tables, &mut burst, now);
+        let mut role = self.local.heed_role(&self.tables, &mut burst, now);
         let mut handled = self.serve_twins(now);
         handled += self.serve_peers(&mut burst, now);
-        let ports = if role == Role::Held { 0 } else { self.tables.ports.len() as u16 };
+        let ports = if self.local.lets_wait(role) { 0 } else { self.tables.ports.len() as u16 };
         for port in (0..ports).map(PortIndex) {
             let received = self.local.receive(port, &mut burst);
             if received == 0 {
                 continue;
             }
             handled += received;
+            if role == Role::Standby {
+                role = self.local.heed_grant(&self.tables, role, now);
+            }
             let view = View { tables: &self.tables, program: &self.program };
             if matches!(role, Role::Standby | Role::Redirecting) {
                 ha::sift(view, &mut self.local, port, &mut burst, role);

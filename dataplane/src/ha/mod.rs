@@ -133,6 +133,18 @@ impl<F> Cluster<F> {
         self.role == Role::Active && before == Role::Standby && !handed_over
     }
 
+    /// Whether the old owner has handed over since this turn began.
+    fn was_granted(&self, now: Tick) -> bool {
+        self.role == Role::Standby
+            && self.replica.may(now).role == Role::Active
+            && self.replica.standing_of().was_handed_over()
+    }
+
+    /// Whether the new owner's addresses have not come here yet.
+    fn is_in_between(&self) -> bool {
+        self.role == Role::Redirecting && self.onward.is_empty()
+    }
+
     /// What this node is in this turn.
     pub(crate) fn role(&self) -> Role {
         self.role
@@ -200,6 +212,23 @@ impl<Io: PacketIo> Local<Io> {
             }
         }
         role
+    }
+
+    /// Whether ports are to be left alone, so that what comes waits there: another node takes over, or has, and where its ports are
+    /// will be known in a moment.
+    pub(crate) fn lets_wait(&self, role: Role) -> bool {
+        role == Role::Held || self.cluster.as_deref().is_some_and(Cluster::is_in_between)
+    }
+
+    /// The role, once more, after a standby received something: the old owner passes packets on from the moment on in which it has
+    /// handed over, which may be within this turn.
+    pub(crate) fn heed_grant(&mut self, tables: &Tables, role: Role, now: Tick) -> Role {
+        let Self { cluster: Some(cluster), flows, link, .. } = self else { return role };
+        if !cluster.was_granted(now) {
+            return role;
+        }
+        cluster.begin(flows, Around { tables, peers: &mut link.peers }, now);
+        cluster.role()
     }
 }
 
