@@ -1,5 +1,6 @@
 //! `make demo`: the usual laboratory, what a person would try first in it, and the results for people and programs.
 
+mod failover;
 mod flows;
 mod rules;
 
@@ -97,6 +98,7 @@ pub fn run(report: &Path) -> bool {
             counters = machine;
         }
     }
+    failover::tell(&mut log);
 
     let seconds = start.elapsed().as_secs_f64();
     let failed =

@@ -127,13 +127,7 @@ impl Node {
              ip route replace {servers} via {SERVER} dev wan onlink",
             clients = traffic::flows::CLIENTS,
             servers = traffic::flows::SERVERS,
-        ))?;
-        // It has spoken with its neighbours, as whatever watches a node makes sure of: one that never did has to ask for their
-        // MAC addresses when it takes over. The server does not know the way back, but answers ARP.
-        for (host, dev) in [(CLIENT, "lan"), (SERVER, "wan")] {
-            self.netns.try_sh(&format!("ping -n -q -c 1 -W 0.3 -I {dev} {host}"))?;
-        }
-        Ok(())
+        ))
     }
 
     /// Whether it has the shared addresses.

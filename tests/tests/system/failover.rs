@@ -166,3 +166,34 @@ fn who_slept_does_not_forward_with_an_old_term() -> Result {
     assert_eq!((report.tcp.opened, report.tcp.alive), (20, 20), "{report:?}\n{}", pair.explain());
     Ok(())
 }
+
+/// A switchover as planned, there and back: no packet is lost.
+#[test]
+fn a_planned_switchover_loses_no_packet() -> Result {
+    let pair = Pair::new(&Setup::default())?;
+    wait_active(&pair.nodes[0])?;
+    let talk = pair.talk("--idle 20 --echo 20 --downloads 1 --datagrams 10 --probe 1000")?;
+    let mut changes = Vec::new();
+    for (from, to) in [(0, 1), (1, 0)] {
+        sleep(1000);
+        let before = traffic::now();
+        if let Some(keepalived) = &pair.nodes[from].keepalived {
+            keepalived.switch_over()?;
+        }
+        wait_active(&pair.nodes[to])?;
+        sleep(1000);
+        changes.push((before, traffic::now()));
+        // For five seconds it passes on what still comes to it.
+        let role = pair.nodes[from].role()?;
+        assert!(role == "redirecting" || role == "standby", "{role}");
+    }
+    let report = talk.finish()?;
+    println!("{report:?}");
+    let explain = || format!("{report:?}\n{}", pair.explain());
+    assert_eq!((report.tcp.opened, report.tcp.alive), (41, 41), "{}", explain());
+    for (before, after) in changes {
+        assert_eq!(report.probe.lost_between(before, after), 0, "{}", explain());
+    }
+    assert_eq!(report.datagrams.lost, 0, "{}", explain());
+    Ok(())
+}
