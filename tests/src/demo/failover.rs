@@ -36,6 +36,8 @@ struct Story {
     planned: [u64; 2],
     /// What the new owner had when the change was over.
     after: u64,
+    /// The term at the beginning: each change of owner raises it.
+    term: u64,
 }
 
 type Step = Result<(String, Value)>;
@@ -104,6 +106,7 @@ fn begin(pair: Pair) -> Result<(Story, String, Value)> {
         "5000",
     ])?;
     std::thread::sleep(Duration::from_secs(2));
+    let term = term(&pair)?;
     let story = Story {
         pair,
         talk,
@@ -113,11 +116,20 @@ fn begin(pair: Pair) -> Result<(Story, String, Value)> {
         cut: [0; 2],
         planned: [0; 2],
         after: 0,
+        term,
     };
     let text = format!(
         "through NAT: {IDLE} idle, {ECHO} like SSH, {DOWNLOADS} downloads; 20 UDP streams, iperf3, a probe of 1 kHz"
     );
     Ok((story, text, json!({ "connections": CONNECTIONS })))
+}
+
+fn term(pair: &Pair) -> Result<u64> {
+    let mut highest = 0;
+    for node in &pair.nodes {
+        highest = highest.max(node.ha_field("/term")?.as_u64().unwrap_or(0));
+    }
+    Ok(highest)
 }
 
 fn nodes(pair: &mut Pair) -> Result<[&mut Node; 2]> {
@@ -192,8 +204,20 @@ fn switch_over(story: &mut Story) -> Step {
 }
 
 fn finish(story: Story, paint: Paint) -> Result<(String, String, Value)> {
-    let Story { pair, talk, iperf: [mut client, _server], before, standby, cut, planned, after } =
-        story;
+    let Story {
+        pair,
+        talk,
+        iperf: [mut client, _server],
+        before,
+        standby,
+        cut,
+        planned,
+        after,
+        term: begin,
+    } = story;
+    // One change by SIGKILL, one as planned. On a machine that is busy with other things keepalived may take a live node for
+    // dead: then what the connections noticed was more than this.
+    let changes = term(&pair)?.saturating_sub(begin);
     let iperf = client.finish(Duration::from_secs(u64::from(IPERF_SECONDS) + 15))?.json()?;
     let Report { tcp, datagrams, probe } = talk.finish()?;
     let received =
@@ -226,8 +250,17 @@ fn finish(story: Story, paint: Paint) -> Result<(String, String, Value)> {
     for (name, value) in &rows {
         table.push_str(&format!("  {name:<36} {value}\n"));
     }
+    if changes > 2 {
+        table.push_str(&format!(
+            "  {}\n",
+            paint.dim(&format!(
+                "The machine is so busy that keepalived saw a live node dead {} times: figures say little.",
+                changes - 2
+            ))
+        ));
+    }
     let fields = json!({
-        "flows_before": before, "flows_on_standby": standby, "flows_after": after,
+        "flows_before": before, "flows_on_standby": standby, "flows_after": after, "changes": changes,
         "tcp": tcp, "datagrams": datagrams, "silence_ms": silence,
         "planned_lost": lost, "planned_silence_ms": planned_silence,
         "probe": {
@@ -235,14 +268,15 @@ fn finish(story: Story, paint: Paint) -> Result<(String, String, Value)> {
         },
     });
     let garbled = tcp.garbled + datagrams.garbled + probe.garbled;
-    if (tcp.opened, tcp.alive, garbled, lost) != (CONNECTIONS, CONNECTIONS, 0, 0)
+    if (tcp.opened, tcp.alive, garbled) != (CONNECTIONS, CONNECTIONS, 0)
         || seconds.is_none()
+        || (lost > 0 && changes == 2)
     {
         let text = format!("{table}\n{fields:#}\n{}", pair.explain());
         return Err(LabError::Shape { what: "what the connections noticed".into(), text });
     }
     let text = format!(
-        "{CONNECTIONS} of {CONNECTIONS} connections, {verified:.0} MB verified; planned change: no packet lost"
+        "{CONNECTIONS} of {CONNECTIONS} connections, {verified:.0} MB verified; planned change: {lost} packets of the probe lost"
     );
     Ok((table, text, fields))
 }
