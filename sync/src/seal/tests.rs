@@ -49,7 +49,7 @@ fn fate(opener: &mut Opener, datagram: &[u8]) -> Option<Rejected> {
 fn what_is_sealed_can_be_opened() {
     for keys in [keys(&[ONE]), Keyring::unauthenticated()] {
         let (mut from, mut to) = (sealer(&keys, 9), opener(&keys));
-        for number in 1..=7 {
+        for number in 1..=Type::COUNT as u8 {
             let kind = Type::new(number).unwrap();
             for length in [0, 1, 15, 16, 1400] {
                 let records: Vec<u8> = (0..length).map(|at| at as u8).collect();
@@ -323,7 +323,7 @@ fn nothing_that_was_made_without_the_key_is_taken() {
         let mut taken = BTreeSet::new();
         let mut rejected = [0u32; Rejected::COUNT];
         for round in 1..200u64 {
-            let kind = Type::new(random.u8(1..=7)).unwrap();
+            let kind = Type::new(random.u8(1..=Type::COUNT as u8)).unwrap();
             let lane = Lane::new(random.u8(0..3)).unwrap();
             let records: Vec<u8> = (0..random.usize(0..120)).map(|_| random.u8(..)).collect();
             let what = Sending { lane, kind, ..sending(kind, round) };

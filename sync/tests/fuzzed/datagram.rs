@@ -34,7 +34,7 @@ fn completed(input: &[u8]) -> Option<Vec<u8>> {
     let mut whole = input.to_vec();
     whole.get_mut(..3)?.copy_from_slice(b"TW\x11");
     let kind = whole.get_mut(3)?;
-    *kind = *kind % 7 + 1;
+    *kind = *kind % Type::COUNT as u8 + 1;
     let trailer = if *kind == Type::Data as u8 { 4 } else { 12 };
     whole.get_mut(4..6)?.copy_from_slice(&CLUSTER.to_le_bytes());
     let node = whole.get_mut(6)?;

@@ -135,7 +135,7 @@ pub(crate) fn check(input: &[u8]) -> (usize, usize) {
         rest = behind;
         now.0 += u64::from(*pause) * MS;
         let from = NodeId::new(if who & 4 != 0 { 3 } else { 1 }).unwrap();
-        let kind = Type::new(kind % 7 + 1).unwrap();
+        let kind = Type::new(kind % Type::COUNT as u8 + 1).unwrap();
         // Some at the far end.
         let far = if who & 8 != 0 { u64::MAX - 255 } else { 0 };
         let header = Header {
