@@ -46,7 +46,7 @@ struct Truth {
     /// All states that it had on any owner, by the number of changes.
     states: BTreeMap<u8, Vec<View>>,
     began: u64,
-    /// When the owner at that time ended it.
+    /// When an owner ended it last: another may have had it still.
     ended: Option<u64>,
     /// Nodes that have ever had it.
     had: u8,
@@ -108,7 +108,7 @@ impl Invariants {
     /// An owner ended a flow.
     pub(super) fn ended(&mut self, number: Number, now: u64) {
         if let Some(truth) = self.truth.get_mut(&number) {
-            truth.ended.get_or_insert(now);
+            truth.ended = Some(now);
         }
     }
 

@@ -213,6 +213,29 @@ impl Schedule {
         schedule
     }
 
+    /// A schedule of a seed in which much is lost and rings are full: many packets, small rings, sync threads that stand still.
+    pub(super) fn crowded(seed: u64) -> Self {
+        let mut schedule = Self::new(seed);
+        let shape = &mut schedule.shape;
+        for node in &mut shape.nodes {
+            (node.ring, node.slots, node.socket) = (256, node.slots.max(128), 256);
+        }
+        for link in &mut shape.links {
+            (link.loss, link.reordered) = (link.loss.max(20), link.reordered.max(10));
+        }
+        (shape.gap, shape.connections, shape.wiretap) = (50 * MICRO, 40, true);
+        shape.lasts = 200 * MILLI;
+        let mut rng = Rng::with_seed(seed ^ 0x6372_6f77);
+        for _ in 0..6 {
+            let node = rng.u8(..shape.nodes.len() as u8);
+            let lasts = rng.u64(5 * MILLI..60 * MILLI);
+            let at = rng.u64(20 * MILLI..shape.lasts);
+            schedule.events.push(Event { at, fault: Fault::StopSync { node, lasts } });
+        }
+        schedule.events.sort_by_key(|event| event.at);
+        schedule
+    }
+
     /// Adds a fault, and now and then the mistakes that go with it.
     fn add(&mut self, rng: &mut Rng) {
         let shape = &self.shape;
@@ -222,7 +245,7 @@ impl Schedule {
         let at = rng.u64(10 * MILLI..shape.lasts);
         let lasts = pick(rng, &[2, 10, 50, 120, 250]) * MILLI + rng.u64(..MILLI);
         let link = (rng.u8(..3) != 0).then(|| rng.u8(..shape.links.len() as u8));
-        let fault = match rng.u8(..26) {
+        let fault = match rng.u8(..28) {
             0..=2 => Fault::Weather {
                 link: rng.u8(..shape.links.len() as u8),
                 quality: Quality::any(rng),
@@ -245,6 +268,7 @@ impl Schedule {
             21 => Fault::Verify { node },
             22 => Fault::Ruleset { node, rules: rng.u64(..) },
             23 => Fault::Disk { node, lasts },
+            24 | 25 => Fault::Demote { node },
             _ => Fault::Forge {
                 node,
                 kind: pick(

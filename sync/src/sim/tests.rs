@@ -9,10 +9,13 @@ use crate::mutation::{Mutation, with};
 
 /// Runs a seed; a failing one is made small and printed.
 fn check(seed: u64) -> Outcome {
-    let schedule = Schedule::new(seed);
-    let outcome = World::run(&schedule);
+    check_one(seed, &Schedule::new(seed))
+}
+
+fn check_one(seed: u64, schedule: &Schedule) -> Outcome {
+    let outcome = World::run(schedule);
     if outcome.violation.is_some() {
-        let (small, outcome) = minimise(&schedule, &outcome);
+        let (small, outcome) = minimise(schedule, &outcome);
         panic!(
             "seed {seed}: {:?}\n{small}\nrun it again: TWINWALL_SEED={seed} TWINWALL_SCHEDULES=1 make soak",
             outcome.violation
@@ -57,6 +60,13 @@ shards! {
 }
 
 #[test]
+fn crowded_schedules() {
+    for seed in 0..100 {
+        check_one(seed, &Schedule::crowded(seed));
+    }
+}
+
+#[test]
 fn a_seed_is_a_run() {
     for seed in 0..20 {
         let [one, other] = [0, 1].map(|_| World::run(&Schedule::new(seed)));
@@ -94,7 +104,9 @@ fn soak() {
 /// How many seeds it takes until a mutation is noticed, and by which invariant.
 fn notice(mutation: Mutation, seeds: u64) -> Option<(u64, &'static str)> {
     (0..seeds).find_map(|seed| {
-        let outcome = with(Some(mutation), || World::run(&Schedule::new(seed)));
+        let crowded = seed % 2 == 1;
+        let schedule = if crowded { Schedule::crowded(seed) } else { Schedule::new(seed) };
+        let outcome = with(Some(mutation), || World::run(&schedule));
         outcome.violation.map(|violation| (seed, violation.invariant))
     })
 }
@@ -110,19 +122,21 @@ macro_rules! mutations {
     )*};
 }
 
+// With twice the seeds and more that it took when this was written.
 mutations! {
-    without_heartbeats: NoHeartbeat within 40;
-    without_tombstones: NoTombstones within 40;
-    without_versions: NoVersionCheck within 40;
-    with_lost_ignored: IgnoreLost within 40;
-    with_an_early_sweep: SweepEarly within 200;
-    with_a_number_used_twice: ReuseSeq within 40;
+    without_heartbeats: NoHeartbeat within 100;
+    without_tombstones: NoTombstones within 100;
+    without_versions: NoVersionCheck within 100;
+    with_lost_ignored: IgnoreLost within 100;
+    with_an_early_sweep: SweepEarly within 300;
+    with_a_number_used_twice: ReuseSeq within 100;
     with_a_full_ring_forgotten: SkipRingDrain within 300;
-    with_gaps_closed_early: ResolveWithoutChain within 80;
-    with_gaps_closed_without_repair: ResolveWithoutExport within 40;
-    with_a_term_used_twice: ReuseTerm within 40;
-    with_old_terms_heeded: OldTermAccepted within 40;
-    with_ageing_on_standbys: AgeWhileHeld within 40;
-    with_nothing_deferred: ReleaseUnacknowledged within 40;
-    synchronised_too_early: SynchronisedEarly within 40;
+    with_gaps_closed_early: ResolveWithoutChain within 200;
+    with_gaps_closed_without_repair: ResolveWithoutExport within 100;
+    with_old_terms_heeded: OldTermAccepted within 100;
+    with_a_term_used_twice: ReuseTerm within 100;
+    with_ageing_on_standbys: AgeWhileHeld within 100;
+    with_nothing_deferred: ReleaseUnacknowledged within 100;
+    synchronised_too_early: SynchronisedEarly within 100;
+    without_a_barrier: SkipBarrier within 100;
 }

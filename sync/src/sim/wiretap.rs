@@ -85,10 +85,15 @@ impl Wiretap {
             }
             _ => {
                 for (record, _) in wire::records(payload).flatten() {
-                    if let Record::Watermark { node: of, lane, epoch, seq, applied: true } = record
-                    {
-                        let lane = (of.index(), epoch.0, lane);
+                    let Record::Watermark { node: of, lane, epoch, seq, applied } = record else {
+                        continue;
+                    };
+                    let lane = (of.index(), epoch.0, lane);
+                    if applied {
                         self.promised.push((node, lane, seq.0));
+                    } else if let Some(looked) = self.looked.get_mut(&(node, lane)) {
+                        // It begins anew.
+                        *looked = (*looked).min(seq.0);
                     }
                 }
             }

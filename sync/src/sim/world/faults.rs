@@ -221,7 +221,9 @@ impl World {
             machine.is_some_and(|machine| machine.status(Tick(0)).synchronised)
         });
         if let Some(node) = synchronised.or(fit.first()).copied() {
-            self.command(node, Command::Promote { force: false });
+            // At the beginning nobody has anything to lose.
+            let force = self.claims.is_empty();
+            self.command(node, Command::Promote { force });
         }
     }
 
