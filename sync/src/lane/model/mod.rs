@@ -406,9 +406,14 @@ pub(super) fn run(plan: Plan, milliseconds: u64) {
             world.standbys.iter().map(|standby| standby.lane.counters()).collect::<Vec<_>>()
         );
     }
-    // What waits for company is of no interest any more, but a digest would send it.
-    while world.sender.has_open() {
-        world.step();
+    // A digest would send what waits for company, and says nothing to whoever does not have it yet.
+    let mut highest = None;
+    while world.sender.has_open() || highest != Some(world.sender.highest()) {
+        highest = Some(world.sender.highest());
+        let next = world.now + 5 * MS;
+        while world.now < next {
+            world.step();
+        }
     }
     let now = Tick(world.now);
     let Record::Digest { buckets, .. } =
