@@ -5,8 +5,8 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `serve` | the far end: echoes, downloads, datagrams ([`serve`]) |
-//! | `talk` | TCP connections, datagrams and a probe towards a `serve` ([`talk`]) |
+//! | `serve` | the far end: echoes, downloads, datagrams (`serve`) |
+//! | `talk` | TCP connections, datagrams and a probe towards a `serve` (`talk`) |
 //! | `begin` | flows that begin at a given rate, by a raw socket ([`flows`]) |
 //! | `far` | the far end of those, which can answer every flow that it saw ([`flows`]) |
 //!

@@ -2,8 +2,8 @@
 //!
 //! # Overview
 //!
-//! [`read_ha`] reads the section with its `[[ha.link]]` and `[ha.defer]`; [`check`] finds what contradicts itself,
-//! [`resolve`] what the machine has not got, and reads the key file on the way.
+//! `read_ha` reads the section with its `[[ha.link]]` and `[ha.defer]`; `check` finds what contradicts itself,
+//! `resolve` what the machine has not got, and reads the key file on the way.
 
 use std::io::Read;
 use std::net::IpAddr;

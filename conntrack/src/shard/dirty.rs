@@ -26,7 +26,7 @@ pub(super) struct Dirty {
     at: Option<u32>,
 }
 
-/// What [`Dirty::take`] found.
+/// What `Dirty::take` found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// This slot; it is out of the set.

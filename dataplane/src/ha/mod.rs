@@ -11,7 +11,7 @@
 //!
 //! # Who may touch what
 //!
-//! A [`Cluster`] belongs to its worker. What the sync thread writes it reads through [`sync::worker::Replica`].
+//! A `Cluster` belongs to its worker. What the sync thread writes it reads through [`sync::worker::Replica`].
 
 mod defer;
 mod standby;

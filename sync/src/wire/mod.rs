@@ -13,7 +13,7 @@
 //!
 //! - A type that is not known is skipped ([`Record::Unknown`]), or, if the sender says that it must be understood, reported
 //!   ([`Malformed::NotUnderstood`]); what is behind it can still be read.
-//! - A body may be longer than what is known of it: what is behind is not looked at. Bits of [`flow`] that are not known
+//! - A body may be longer than what is known of it: what is behind is not looked at. Bits of `flow` that are not known
 //!   announce data behind that of the known ones.
 //! - Bytes and flags that have no meaning yet are sent as zero and not looked at.
 //!
