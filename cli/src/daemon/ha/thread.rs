@@ -98,6 +98,18 @@ pub(super) trait Ground: Send {
     fn control(&mut self, from: NodeId, payload: Vec<u8>);
 }
 
+/// An arbiter's word that is not carried out yet. Either may be refused for now: no promotion before all flows are here, no
+/// demotion before another node has them. The arbiter says it once, so it is tried again until another word comes.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// To be active, or not to be.
+    active: bool,
+    /// When to try (again).
+    at: Tick,
+    /// The refusal was logged.
+    logged: bool,
+}
+
 /// The thread's state.
 pub(super) struct SyncThread {
     pub(super) origin: Instant,
@@ -109,8 +121,8 @@ pub(super) struct SyncThread {
     pub(super) pace: Pace,
     pub(super) ground: Box<dyn Ground>,
     pub(super) inbox: Inbox,
-    /// keepalived wants this node to be active: when to try again.
-    pub(super) wanted: Option<Tick>,
+    /// What keepalived said last, until it is so.
+    pub(super) wanted: Option<Wanted>,
     /// Since when datagrams wait for a worker.
     pub(super) holding: Option<Tick>,
     /// Set when the daemon stops: by when the thread has to end.
@@ -237,7 +249,7 @@ impl SyncThread {
                     let seen = Seen {
                         status: self.node.status(now),
                         links: self.hands.links.status(),
-                        promotion_waits: self.wanted.is_some(),
+                        promotion_waits: self.wanted.is_some_and(|wanted| wanted.active),
                         at: now,
                     };
                     let _ = to.send(seen);
@@ -264,31 +276,34 @@ impl SyncThread {
                         Outbound::Record { cause: Cause::Change, slot: u32::MAX, bytes: &bytes };
                     self.node.outbound(Lane::FIRST, &record, now, &mut self.hands);
                 }
-                Ask::Wanted(true) => self.wanted = Some(now),
-                Ask::Wanted(false) => {
-                    self.wanted = None;
-                    match self.node.command(Command::Demote, now, &mut self.hands) {
-                        Ok(()) => {}
-                        Err(refused) => tracing::warn!("not demoted: {refused}"),
-                    }
+                Ask::Wanted(active) => {
+                    self.wanted = Some(Wanted { active, at: now, logged: false });
                 }
             }
         }
+        self.follow() || worked
+    }
+
+    /// Tries what keepalived wants.
+    fn follow(&mut self) -> bool {
         let now = self.now();
-        if self.wanted.is_some_and(|at| at <= now) {
-            let first = self.wanted == Some(now);
-            match self.node.command(Command::Promote { force: false }, now, &mut self.hands) {
-                Ok(()) => self.wanted = None,
-                Err(refused) => {
-                    if first {
-                        tracing::warn!("not promoted yet: {refused}");
-                    }
-                    self.wanted = Some(Tick(now.0 + RETRY.as_nanos() as u64));
+        let Some(mut wanted) = self.wanted.filter(|wanted| wanted.at <= now) else { return false };
+        self.hands.now = now;
+        let command =
+            if wanted.active { Command::Promote { force: false } } else { Command::Demote };
+        self.wanted = match self.node.command(command, now, &mut self.hands) {
+            Ok(()) => None,
+            Err(refused) => {
+                if !wanted.logged {
+                    let what = if wanted.active { "promoted" } else { "demoted" };
+                    tracing::warn!("not {what} yet: {refused}");
                 }
+                wanted.logged = true;
+                wanted.at = Tick(now.0 + RETRY.as_nanos() as u64);
+                Some(wanted)
             }
-            worked = true;
-        }
-        worked
+        };
+        true
     }
 
     /// What is beside the protocol.
@@ -324,7 +339,7 @@ impl SyncThread {
         if !standing.may_sleep(idle) {
             return;
         }
-        let until = wanted.map_or(next, |at| next.min(at));
+        let until = wanted.map_or(next, |wanted| next.min(wanted.at));
         let left = until.since(Tick::at(origin.elapsed()));
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(8);
         fds.push(PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN));
