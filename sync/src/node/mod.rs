@@ -286,7 +286,10 @@ impl Node {
         }
         next = earlier(next, self.switch.as_ref().map(|switch| switch.next(now)));
         next = earlier(next, self.redirecting);
-        next = earlier(next, self.takeover_due());
+        // Until its term is saved, it is tried as often as that.
+        let saved = self.owner.is_reserved();
+        let takeover = self.takeover_due();
+        next = earlier(next, takeover.map(|due| if saved { due } else { due.max(self.saving) }));
         next = earlier(next, self.waiting.next());
         if self.waiting.is_due() || self.pulse.is_unsure() || self.stopping {
             next = next.min(after(now, MS / 4));

@@ -134,7 +134,7 @@ pub(super) struct Owner {
     pub(super) claim: Claim,
     /// Nobody holds it any more: the owner left, or was started again. (An owner that is silent is not known to be gone.)
     pub(super) vacant: bool,
-    /// A term that this node granted away and so must not take.
+    /// A term that this node granted away, or may have taken before it was started, and so must not take.
     granted: Term,
     /// What a promotion may take, and is on disk.
     reserved: Term,
@@ -144,7 +144,7 @@ impl Owner {
     pub(super) const fn new(node: NodeId, group: Group, passive: bool, reserved: Term) -> Self {
         let role = if passive { Role::Passive } else { Role::Standby };
         let claim = Claim { term: Term(0), owner: None };
-        Self { node, group, role, claim, vacant: true, granted: Term(0), reserved }
+        Self { node, group, role, claim, vacant: true, granted: reserved, reserved }
     }
 
     /// True: this node is the owner, though it may hold packets back.
@@ -266,7 +266,9 @@ mod tests {
 
     /// A node 1 that has this role, under term 5, of which the terms up to 6 are reserved.
     fn owner(role: Role) -> Owner {
-        let mut owner = Owner::new(node(1), Group(0), false, Term(6));
+        let mut owner = Owner::new(node(1), Group(0), false, Term(0));
+        // It has heard of term 5 since it was started.
+        owner.reserve(Term(6));
         let whose = if matches!(role, Role::Active | Role::Held) { 1 } else { 2 };
         (owner.role, owner.claim, owner.vacant) = (role, claim(5, whose), false);
         owner
@@ -340,8 +342,10 @@ mod tests {
         let mut now = Owner::new(node(1), Group(0), false, Term(6));
         assert_eq!(now.heard(claim(5, 1)), Some(Act::Follow));
         assert_eq!((now.role, now.other(), now.vacant), (Role::Standby, None, true));
+        // Term 6 may have been its own, too, though nobody heard of it.
+        assert!(!now.is_reserved());
         assert_eq!(now.event(Event::Promote), Act::Take);
-        assert_eq!(now.claim, claim(6, 1));
+        assert_eq!(now.claim, claim(7, 1));
         // An owner is not deposed by what it was, but outbids it.
         assert_eq!(now.heard(claim(9, 1)), Some(Act::Take));
         assert_eq!((now.role, now.claim), (Role::Active, claim(10, 1)));

@@ -345,8 +345,13 @@ impl Node {
     }
 
     pub(super) fn poll_takeover(&mut self, now: Tick, hands: &mut dyn Hands) {
-        if self.takeover_due().is_some_and(|due| due <= now) {
-            // Refused only while the term cannot be saved; that is tried again by itself.
+        if self.takeover_due().is_none_or(|due| due > now) {
+            return;
+        }
+        // Not under a term that is not saved, however often that has to be tried: after a restart it would be taken once more.
+        let saved = self.owner.is_reserved()
+            || self.saving <= now && self.reserve(self.owner.next_term(), now, hands);
+        if saved {
             let _ = self.promote(true, now, hands);
         }
     }

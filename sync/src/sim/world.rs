@@ -439,6 +439,8 @@ impl World {
         let era = machine.era_of(worker);
         machine.settle(worker);
         let released = machine.released(worker);
+        // What is let go is dropped where nothing may be forwarded any more.
+        let forwards = machine.may_forward(worker, now);
         let rings = machine.rings();
         for number in ended {
             self.invariants.ended(number, self.now);
@@ -452,7 +454,7 @@ impl World {
             let strict = self.schedule.shape.strict;
             if let Some(number) = self.places[node].parked.remove(&(worker, slot.0)) {
                 let had = self.invariants.had(number);
-                if strict && had <= acks && !self.invariants.has_ended(number) {
+                if strict && forwards && had <= acks && !self.invariants.has_ended(number) {
                     self.invariants.fail("I7", self.now, || {
                         format!("node {node} lets {number:?} go; {had} nodes have had it")
                     });
