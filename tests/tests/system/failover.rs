@@ -220,3 +220,22 @@ fn owners_that_change_quickly_lose_no_flow() -> Result {
     assert_eq!((report.tcp.opened, report.tcp.alive), (61, 61), "{report:?}\n{}", pair.explain());
     Ok(())
 }
+
+/// keepalived says once that a node is to stand by. Where nobody can take over at that moment the node goes on, and hands over as
+/// soon as another one has all flows: else the addresses would be at one node and the flows at the other.
+#[test]
+fn a_demotion_that_was_refused_is_tried_again() -> Result {
+    let mut pair = Pair::new(&Setup { keepalived: false, ..Setup::default() })?;
+    pair.nodes[1].daemon.kill();
+    wait_until("node 2 to be gone", SOON, || {
+        Ok(pair.nodes[0].ha_field("/peers/0/alive")?.as_bool() == Some(false))
+    })?;
+    pair.nodes[0].daemon.cli(&["ha", "notify", "GROUP", "twinwall", "BACKUP", "100"])?;
+    sleep(500);
+    assert_eq!(pair.nodes[0].role()?, "active", "{}", pair.explain());
+    pair.nodes[1].restart()?;
+    wait_until("node 2 to be active", SOON, || Ok(pair.nodes[1].role()? == "active"))?;
+    let role = pair.nodes[0].role()?;
+    assert!(role == "redirecting" || role == "standby", "{role}\n{}", pair.explain());
+    Ok(())
+}

@@ -68,6 +68,8 @@ impl Device {
         let library = match short {
             "virtio_user" => "virtio",
             "bonding" => "bond",
+            // See `first_peer`.
+            peer if peer.starts_with("vhost_first_") => "vhost",
             other => other,
         };
         Some(format!("librte-net-{}23", library.trim_end_matches('_').replace('_', "-")))
@@ -264,6 +266,8 @@ mod tests {
             device("net_virtio_user1,path=/x").package().as_deref(),
             Some("librte-net-virtio23")
         );
+        let peer = device("net_virtio_user1,path=/x,server=1").first_peer().unwrap();
+        assert_eq!(device(&peer).package().as_deref(), Some("librte-net-vhost23"));
         assert_eq!(device("0000:03:00.0").package(), None);
     }
 
