@@ -176,9 +176,7 @@ impl Machine {
             self.drain(lane, now);
         }
         let (node, mut hands) = self.split();
-        let due = node.poll(now, &mut hands);
-        self.within_bounds(now);
-        due
+        node.poll(now, &mut hands)
     }
 
     /// Takes from a worker's rings what the node has a mind to hear. No record of the lazy ring may overtake one of the urgent
@@ -256,9 +254,6 @@ impl Machine {
             self.broken = Some(("I10", format!("{what} had the node do {did} things")));
         }
     }
-
-    /// I9.
-    fn within_bounds(&mut self, _now: Tick) {}
 
     /// A worker's turn: what has ended by itself, and whether anything happened.
     pub(super) fn turn(&mut self, worker: usize, now: Tick) -> (Vec<Number>, usize) {
@@ -408,4 +403,28 @@ impl Hands for Reach<'_> {
     }
 
     fn alarm(&mut self, _what: fmt::Arguments<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::Schedule;
+    use super::*;
+
+    #[test]
+    fn a_node_that_heeds_what_it_should_not_is_noticed() {
+        let shape = Schedule::new(0).shape;
+        let now = Tick(1_000_000_000);
+        let mut nodes = [0, 1].map(|index| Machine::new(&shape, index, Saved::default(), 1, now));
+        let [one, other] = &mut nodes;
+        one.command(Command::Promote { force: true }, now).unwrap();
+        let genuine = one.sent.remove(0).bytes;
+        let mut forged = genuine.clone();
+        forged[40] ^= 1;
+        other.ignores(forged, now, "a forgery");
+        assert_eq!(other.broken, None);
+        other.ignores(genuine.clone(), now, "a genuine one");
+        assert!(other.broken.take().is_some_and(|(invariant, _)| invariant == "I10"));
+        other.ignores(genuine, now, "a replay");
+        assert_eq!(other.broken, None);
+    }
 }

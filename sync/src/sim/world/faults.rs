@@ -235,7 +235,13 @@ impl World {
             let Some(machine) = &mut place.machine else { continue };
             let owner = machine.owner.filter(|owner| *owner != node);
             let (era, applied) = (machine.era, machine.applied());
-            let synchronised = machine.role == Role::Standby && machine.status(now).synchronised;
+            let status = machine.status(now);
+            let never = ["ring_full", "unsealed", "records_unfit"];
+            let broken = status.counters.iter().find(|(name, n)| *n > 0 && never.contains(name));
+            if let Some((name, _)) = broken {
+                self.invariants.fail("I9", self.now, || format!("node {node} counts {name}"));
+            }
+            let synchronised = machine.role == Role::Standby && status.synchronised;
             if !synchronised || owner.is_none() || machine.seen_era != era {
                 if place.was_synchronised || machine.seen_era != era {
                     // It may have been just after the last look.
