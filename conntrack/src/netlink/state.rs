@@ -8,7 +8,7 @@ use zerocopy::{transmute_mut, transmute_ref};
 use super::cta::{protoinfo, sctp, tcp, top};
 use crate::flow::{Direction, Flow};
 use crate::proto::sctp::Sctp;
-use crate::proto::tcp::Tcp;
+use crate::proto::tcp::{SHIFT, Tcp};
 use crate::snapshot::Snapshot;
 
 /// `TCP_CONNTRACK_SYN_SENT2`, the last one that a flow can be in.
@@ -17,8 +17,6 @@ const TCP_LAST: u8 = 9;
 const SCTP_LAST: u8 = 8;
 /// The largest shift that RFC 7323 allows.
 const SCALE_LAST: u8 = 14;
-/// A bit of ours that is not shown.
-const REBASE: u8 = crate::proto::tcp::flag::REBASE;
 /// `IP_CT_TCP_FLAG_WINDOW_SCALE`.
 const WINDOW_SCALE: u8 = 1;
 
@@ -61,7 +59,7 @@ impl State {
         match protocol {
             ip::TCP => {
                 let Tcp { state, scale, flags, .. } = *transmute_ref!(words);
-                Self::Tcp { state, scale, flags: flags.map(|flags| flags & !REBASE) }
+                Self::Tcp { state, scale: scale.map(|scale| scale & SHIFT), flags }
             }
             ip::SCTP => {
                 let Sctp { state, tags, .. } = *transmute_ref!(words);
@@ -77,9 +75,9 @@ impl State {
             Self::None => {}
             Self::Tcp { state, scale, flags } => {
                 let tcp: &mut Tcp = transmute_mut!(words);
-                (tcp.state, tcp.scale) = (state, scale);
-                for (to, flags) in tcp.flags.iter_mut().zip(flags) {
-                    *to = *to & REBASE | flags & !REBASE;
+                (tcp.state, tcp.flags) = (state, flags);
+                for (to, scale) in tcp.scale.iter_mut().zip(scale) {
+                    *to = *to & !SHIFT | scale & SHIFT;
                 }
             }
             Self::Sctp { state, tags } => {
@@ -203,15 +201,16 @@ fn at_most(attr: &Attr<'_>, last: u8) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::tcp::REBASE;
 
     #[test]
     fn what_only_we_know_of_a_connection_is_neither_shown_nor_changed() {
-        let tcp = Tcp { state: 3, scale: [1, 2], flags: [REBASE | 3, 5], ..Tcp::default() };
+        let tcp = Tcp { state: 3, scale: [REBASE | 1, 2], flags: [3, 5], ..Tcp::default() };
         let mut words = zerocopy::transmute!(tcp);
         let shown = State::read(ip::TCP, &words);
         assert_eq!(shown, State::Tcp { state: 3, scale: [1, 2], flags: [3, 5] });
-        State::Tcp { state: 4, scale: [0; 2], flags: [0xff, 0xff] }.store(&mut words);
+        State::Tcp { state: 4, scale: [3, 14], flags: [0xff, 0xff] }.store(&mut words);
         let tcp: Tcp = zerocopy::transmute!(words);
-        assert_eq!((tcp.state, tcp.flags), (4, [0xff, !REBASE]));
+        assert_eq!((tcp.state, tcp.scale, tcp.flags), (4, [REBASE | 3, 14], [0xff; 2]));
     }
 }

@@ -55,11 +55,15 @@ pub mod flag {
     pub const MAX_ACK_SET: u8 = 0x20;
     /// Of [`Tcp::last_flags`](super::Tcp::last_flags): an acknowledgement may answer a stray SYN (RFC 5961, 4).
     pub const EXPECT_CHALLENGE: u8 = 0x40;
-    /// Another node saw the side's segments until now: its next one may be ahead of what is known. ctnetlink does not show it.
-    pub const REBASE: u8 = 0x40;
     /// Of [`Tcp::last_flags`](super::Tcp::last_flags): both sides sent a SYN.
     pub const SIMULTANEOUS_OPEN: u8 = 0x80;
 }
+
+/// The bits of a side's [`Tcp::scale`] that are its shift, at most 14 (RFC 7323, 2.3).
+pub(crate) const SHIFT: u8 = 0x0f;
+/// The bit of it that says: another node saw the side's segments until now, its next one may be ahead of what is known. All bits
+/// of [`Tcp::flags`] are ctnetlink's, which shows what was put there, and must not show this.
+pub(crate) const REBASE: u8 = 0x80;
 
 /// What one side has sent and may send. Sequence numbers of the connection as it is seen here.
 #[derive(
@@ -105,7 +109,7 @@ pub struct Tcp {
     pub last_direction: u8,
     /// How often it came again.
     pub retransmissions: u8,
-    /// By how many bits a side shifts its window.
+    /// By how many bits a side shifts its window, in the lower four, and [`REBASE`].
     pub scale: [u8; 2],
     /// [`flag`]s.
     pub flags: [u8; 2],

@@ -7,7 +7,7 @@
 use packet::wire::tcp::{ACK, FIN, RST, SYN, URG};
 
 use super::window::LEAST_ACK_WINDOW;
-use super::{ESTABLISHED, Kind, Segment, Tcp, flag};
+use super::{ESTABLISHED, Kind, REBASE, SHIFT, Segment, Tcp, flag};
 use crate::flow::Direction;
 use crate::settings::{Settings, TCP_ESTABLISHED, TCP_RETRANSMIT, TCP_UNACKNOWLEDGED};
 
@@ -30,7 +30,8 @@ pub fn plain(
     let acknowledges = segment.flags & (SYN | FIN | RST | ACK | URG) == ACK;
     let known = sender.max_window != 0
         && receiver.max_window != 0
-        && flags & (flag::MAX_ACK_SET | flag::REBASE) == flag::MAX_ACK_SET
+        && flags & flag::MAX_ACK_SET != 0
+        && scale & REBASE == 0
         && window != 0
         && !segment.partial;
     if !acknowledges || tcp.state != ESTABLISHED || !known {
@@ -49,7 +50,7 @@ pub fn plain(
         return None;
     }
 
-    let offered = u32::from(window) << (scale & 0xf);
+    let offered = u32::from(window) << (scale & SHIFT);
     sender.max_window = sender.max_window.max(offered);
     if (sender.end.wrapping_sub(end) as i32) < 0 {
         sender.end = end;

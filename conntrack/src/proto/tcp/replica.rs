@@ -10,7 +10,7 @@
 use packet::wire::ip;
 use zerocopy::{transmute, transmute_ref};
 
-use super::{ACK, Kind, RST, SYN, Segment, State, Tcp, after, flag, of, pair};
+use super::{ACK, Kind, REBASE, RST, SHIFT, SYN, Segment, State, Tcp, after, flag, of, pair};
 use crate::flow::{Direction, Flow};
 
 /// How far ahead the first segment of a side may be: a quarter of the circle of numbers.
@@ -41,8 +41,8 @@ impl Tcp {
             {
                 (peer.end, peer.max_end, peer.max_window) =
                     (side.end, side.max_end, side.max_window);
-                *scale = side.scale;
-                *flags = side.flags & !flag::MAX_ACK_SET | flag::REBASE;
+                *scale = side.scale & SHIFT | REBASE;
+                *flags = side.flags & !flag::MAX_ACK_SET;
             }
         }
         tcp
@@ -55,8 +55,8 @@ impl Tcp {
             end: peer.end,
             max_end: peer.max_end,
             max_window: peer.max_window,
-            scale: of(&self.scale, direction),
-            flags: of(&self.flags, direction) & !flag::REBASE,
+            scale: of(&self.scale, direction) & SHIFT,
+            flags: of(&self.flags, direction),
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn rebase(tcp: &mut Tcp, segment: &Segment<'_>, highest: u32, directi
     if segment.has(RST) {
         return;
     }
-    *pair(&mut tcp.flags, direction).0 &= !flag::REBASE;
+    *pair(&mut tcp.scale, direction).0 &= !REBASE;
     if segment.has(SYN) || !segment.has(ACK) {
         return;
     }

@@ -30,8 +30,10 @@ fn words(bases: [u32; 2]) -> impl Strategy<Value = Tcp> {
     let [a, b] = bases;
     let odd = prop_oneof![8 => Just(State::Established as u8), 1 => 0_u8..12];
     let flags = prop_oneof![4 => Just([0x23_u8, 0x23]), 2 => proptest::array::uniform2(0_u8..)];
-    (peer(a), peer(b), (near(a), near(b), near(a)), odd, flags, proptest::array::uniform2(0_u8..15))
-        .prop_flat_map(|(a, b, (seq, ack, end), state, flags, scale)| {
+    let scale = prop_oneof![8 => 0_u8..15, 1 => Just(REBASE | 7)];
+    let scale = proptest::array::uniform2(scale);
+    (peer(a), peer(b), (near(a), near(b), near(a)), odd, flags, scale).prop_flat_map(
+        |(a, b, (seq, ack, end), state, flags, scale)| {
             (0_u8..2, 0_u8..6, 0_u8..6, 0_u16..3).prop_map(
                 move |(last_direction, last_kind, retransmissions, window)| Tcp {
                     peers: [Peer { max_ack: b.max_ack, ..a }, Peer { max_ack: a.max_ack, ..b }],
@@ -49,7 +51,8 @@ fn words(bases: [u32; 2]) -> impl Strategy<Value = Tcp> {
                     flags,
                 },
             )
-        })
+        },
+    )
 }
 
 fn flags() -> impl Strategy<Value = u8> {

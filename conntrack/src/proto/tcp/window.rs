@@ -8,7 +8,7 @@
 //! 4. nothing that is older than the largest window.
 
 use super::{ACK, Context, Kind, RST, SYN_RECV, SYN_SENT, Segment, Tcp, after, before, flag};
-use super::{Options, SYN, of, pair, replica};
+use super::{Options, REBASE, SHIFT, SYN, of, pair, replica};
 use crate::flow::Direction;
 
 /// Where a segment is.
@@ -43,7 +43,7 @@ pub(super) fn check(
         return Window::Inside;
     }
     let state = tcp.state;
-    if of(&tcp.flags, direction) & flag::REBASE != 0 {
+    if of(&tcp.scale, direction) & REBASE != 0 {
         replica::rebase(tcp, segment, highest, direction);
     }
     let (sender, receiver) = pair(&mut tcp.peers, direction);
@@ -81,7 +81,7 @@ pub(super) fn check(
 
     let mut window = u32::from(segment.window);
     if !segment.has(SYN) {
-        window <<= of(&tcp.scale, direction) & 0xf;
+        window <<= of(&tcp.scale, direction) & SHIFT;
     }
     let (flags, other_flags) = pair(&mut tcp.flags, direction);
     // A block acknowledged beyond a gap says that the window reaches that far.
@@ -151,13 +151,13 @@ fn first(tcp: &mut Tcp, segment: &Segment<'_>, highest: u32, direction: Directio
         // Both scale, or neither (RFC 7323, 2.2).
         let both = *flags & *other_flags & flag::WINDOW_SCALE != 0;
         if direction == Direction::Reply && !both {
-            (*scale, *other_scale) = (0, 0);
+            (*scale, *other_scale) = (0, *other_scale & REBASE);
         }
         return !segment.has(ACK) && (unseen || direction == Direction::Reply);
     }
     // In the middle of a connection: what this segment says is all that there is.
     sender.end = end;
-    sender.max_window = (u32::from(segment.window) << (scale & 0xf)).max(1);
+    sender.max_window = (u32::from(segment.window) << (scale & SHIFT)).max(1);
     sender.max_end = end.wrapping_add(sender.max_window);
     if receiver.max_window == 0 {
         (receiver.end, receiver.max_end) = (highest, highest);
