@@ -70,9 +70,9 @@ impl View {
         let tcp = (protocol == 6).then(|| {
             let words = *flow.proto();
             let tcp: tcp::Tcp = zerocopy::transmute!(words);
-            let sides = [0, 1].map(|side| {
-                let peer = tcp.peers[side];
-                (peer.end, peer.max_end, peer.max_window, tcp.scale[side], tcp.flags[side] & FLAGS)
+            let sides = [Direction::Original, Direction::Reply].map(|direction| {
+                let side = tcp.side(direction);
+                (side.end, side.max_end, side.max_window, side.scale, side.flags & FLAGS)
             });
             (sides, tcp.state)
         });
