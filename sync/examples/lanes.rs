@@ -106,7 +106,7 @@ fn run(flows: u32, seconds: u64, lost: u64) {
     let mut sender = SendLane::new(lane(), flows, Pace { bytes_per_second: 0, ..Pace::default() });
     sender.set_role(Group(0), Role::Active, Term(1), Some(node()));
     let mut receiver = ReceiveLane::new(node(), lane(), flows, 1);
-    receiver.begin(1);
+    receiver.begin(1, (node(), 1));
     sender.begin_bulk(Tick(0));
     let mut table = Count(0);
     let mut random = 1_u64;

@@ -16,6 +16,12 @@ pub(crate) enum Mutation {
     IgnoreLost,
     /// A receiver sweeps at the end of the bulk though there are gaps.
     SweepEarly,
+    /// A receiver says that it has all up to the latest datagram when it asks for the rest of a bulk.
+    ResumeTooFar,
+    /// A sender that goes on with a bulk says nothing of flows that ended.
+    ForgetEnds,
+    /// Of a bucket that is repaired, a receiver takes only what is newer.
+    RepairWithoutDoubt,
     /// A sender now and then gives two datagrams the same number.
     ReuseSeq,
     /// A worker whose ring was full forgets what did not fit.

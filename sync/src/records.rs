@@ -125,6 +125,34 @@ pub struct Neighbour {
     pub mac: [u8; 6],
 }
 
+/// Tells a lane's bulks apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkId {
+    /// The low half of the number of the datagram that first had its BULK_BEGIN.
+    pub number: u32,
+    /// The slot that it began with.
+    pub first: u32,
+    /// Whose request it answers, and which, if it says what only that node wants. `None`: all flows, for whoever wants them.
+    pub whose: Option<(NodeId, u32)>,
+}
+
+/// What a receiver still wants of a lane's flows: a bulk that goes on, or the repair of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The slots from this one …
+    pub first: u32,
+    /// … up to before this one, round the end, were said to it. Both the same: none.
+    pub next: u32,
+    /// Of these it wants what was said after this datagram. It has all up to there.
+    pub inside: Seq,
+    /// And of all others what was said after this one; the highest number there is: it misses nothing.
+    pub outside: Seq,
+    /// It wants all living flows of the others besides.
+    pub all: bool,
+    /// And whatever is in this bucket of the digests.
+    pub bucket: Option<u16>,
+}
+
 /// What a node is to a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -191,33 +219,33 @@ pub enum Record<'a> {
         /// The version that was applied.
         version: Version,
     },
-    /// All flows follow.
+    /// A bulk begins.
     BulkBegin {
-        /// Tells a lane's bulks apart.
-        bulk: u32,
+        /// Which.
+        bulk: BulkId,
         /// How many slots there are to look at.
         slots: u32,
     },
-    /// All slots before this one were said.
+    /// All slots from the bulk's first one up to this one were said.
     BulkMark {
-        /// The bulk.
-        bulk: u32,
+        /// Which.
+        bulk: BulkId,
         /// The next slot.
         slot: u32,
     },
     /// All were said.
     BulkEnd {
-        /// The bulk.
-        bulk: u32,
+        /// Which.
+        bulk: BulkId,
         /// How many flows it had.
         flows: u32,
     },
-    /// Say all flows of this lane (a bulk), or of some of its digest's buckets.
+    /// Say all flows of this lane (a bulk), or those that are still wanted.
     BulkRequest {
-        /// The first slot.
-        from: u32,
         /// Who asks counts.
         request: u32,
+        /// `None`: all.
+        part: Option<Part>,
     },
     /// What this and another node are to a group.
     Role {

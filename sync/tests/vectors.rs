@@ -153,6 +153,11 @@ fn others() -> Vec<Vector> {
         nodes: 2,
     };
     let (group, term, to) = (Group(4), Term(6), node(2));
+    let all = BulkId { number: 3, first: 0, whose: None };
+    let (inside, outside) = (Seq(900), Seq(500));
+    let part = Part { first: 0, next: 2048, inside, outside, all: true, bucket: None };
+    let (inside, outside) = (Seq(0), Seq(u64::MAX));
+    let bucket = Part { first: 0, next: 0, inside, outside, all: false, bucket: Some(77) };
     vec![
         ("set-element", "SET_ELEM: an element of a map is gone", Record::Set(element)),
         (
@@ -183,13 +188,32 @@ fn others() -> Vec<Vector> {
             "DIGEST: buckets 256 and 257",
             Record::Digest { from: 256, buckets: [1, u64::MAX].into_iter().collect() },
         ),
-        ("bulk-begin", "BULK_BEGIN: 65,536 slots", Record::BulkBegin { bulk: 3, slots: 65_536 }),
-        ("bulk-mark", "BULK_MARK: up to slot 1024", Record::BulkMark { bulk: 3, slot: 1024 }),
-        ("bulk-end", "BULK_END: 17 flows", Record::BulkEnd { bulk: 3, flows: 17 }),
+        (
+            "bulk-begin",
+            "BULK_BEGIN: 65,536 slots, from slot 2048 on",
+            Record::BulkBegin { bulk: BulkId { first: 2048, ..all }, slots: 65_536 },
+        ),
+        ("bulk-mark", "BULK_MARK: up to slot 1024", Record::BulkMark { bulk: all, slot: 1024 }),
+        ("bulk-end", "BULK_END: 17 flows", Record::BulkEnd { bulk: all, flows: 17 }),
+        (
+            "bulk-end-part",
+            "BULK_END: 17 flows, in answer to node 2's third request",
+            Record::BulkEnd { bulk: BulkId { whose: Some((to, 3)), ..all }, flows: 17 },
+        ),
         (
             "bulk-request",
-            "BULK_REQ: from slot 1024 on, the second request",
-            Record::BulkRequest { from: 1024, request: 2 },
+            "BULK_REQ: all flows, the second request",
+            Record::BulkRequest { request: 2, part: None },
+        ),
+        (
+            "bulk-request-part",
+            "BULK_REQ: what is new since 900 in slots 0 to 2047, all others, and what changed in them since 500; the third request",
+            Record::BulkRequest { request: 3, part: Some(part) },
+        ),
+        (
+            "bulk-request-bucket",
+            "BULK_REQ: bucket 77 and nothing else, the fourth request",
+            Record::BulkRequest { request: 4, part: Some(bucket) },
         ),
         (
             "role",

@@ -25,8 +25,10 @@ pub struct SendCounters {
     pub lost: u64,
     /// Of these: given up because too much was to be repaired, or the worker did not answer. They will be asked for again.
     pub given_up: u64,
-    /// Bulks that were begun.
+    /// Bulks that were begun for whoever wants all flows.
     pub bulks: u64,
+    /// Bulks that were begun for one node, which wanted only a part.
+    pub parts: u64,
     /// Flows that were ended because the worker, asked for them, did not know them.
     pub orphans: u64,
 }

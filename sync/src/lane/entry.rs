@@ -10,6 +10,7 @@ const WORKER: u32 = 22;
 const KNOWN: u32 = 1 << 28;
 const ALIVE: u32 = 1 << 29;
 const PENDING: u32 = 1 << 30;
+const DOUBTED: u32 = 1 << 31;
 
 /// The newest that was told of a slot. It is never forgotten: of a flow that is gone it is the tombstone.
 ///
@@ -20,10 +21,11 @@ const PENDING: u32 = 1 << 30;
 /// alive       | the flow is in the worker's table, in this version
 /// pending     | only FLOW_UPD came: the flow itself is to come
 /// behind      | alive and pending: the flow came in an older version than FLOW_UPD had
+/// doubted     | besides: digests say that something of its bucket is wrong. Whatever is said of it in full is true
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// pending, alive, known, worker 6, generation 22.
+    /// doubted, pending, alive, known, worker 6, generation 22.
     bits: u32,
     version: u32,
     /// Of the bulk that was the latest when it was last told.
@@ -49,7 +51,6 @@ impl Entry {
         Self { bits, version: version.0, stamp }
     }
 
-    #[cfg(test)]
     pub(super) fn is_known(self) -> bool {
         self.bits & KNOWN != 0
     }
@@ -60,6 +61,16 @@ impl Entry {
 
     pub(super) fn is_pending(self) -> bool {
         self.bits & PENDING != 0
+    }
+
+    pub(super) fn is_doubted(self) -> bool {
+        self.bits & DOUBTED != 0
+    }
+
+    /// It may be wrong.
+    #[must_use]
+    pub(super) fn doubted(self) -> Self {
+        Self { bits: self.bits | DOUBTED, ..self }
     }
 
     pub(super) fn generation(self) -> Generation {
@@ -77,7 +88,7 @@ impl Entry {
     /// The flow is gone.
     #[must_use]
     pub(super) fn dead(self) -> Self {
-        Self { bits: self.bits & !(ALIVE | PENDING), ..self }
+        Self { bits: self.bits & !(ALIVE | PENDING | DOUBTED), ..self }
     }
 
     /// How a record is to what is known: by generation, then by version.
@@ -86,7 +97,12 @@ impl Entry {
         if self.bits & KNOWN == 0 {
             return (Ordering::Greater, Ordering::Greater);
         }
-        (generation.order(self.generation()), version_order(version, self.version()))
+        let order = generation.order(self.generation());
+        if self.is_doubted() {
+            // All that was sent before it was doubted came, and what is sent later is no older.
+            return (if order.is_eq() { order } else { Ordering::Greater }, Ordering::Greater);
+        }
+        (order, version_order(version, self.version()))
     }
 }
 
@@ -105,6 +121,11 @@ mod tests {
         assert_eq!(entry.dead(), Entry::new(generation, Version(u32::MAX), 63, false, false, 9));
         assert_eq!(entry.order(generation, Version(0)), (Ordering::Equal, Ordering::Greater));
         assert_eq!(entry.order(generation.next(), Version(1)).0, Ordering::Greater);
+        let doubted = entry.doubted();
+        assert!(doubted.is_doubted() && doubted.is_alive() && !doubted.dead().is_doubted());
+        assert_eq!(doubted.order(generation, Version(0)), (Ordering::Equal, Ordering::Greater));
+        let older = Generation::new(GENERATION - 1);
+        assert_eq!(doubted.order(older, Version(0)), (Ordering::Greater, Ordering::Greater));
         assert_eq!(Entry::default().order(generation, Version(0)).0, Ordering::Greater);
     }
 }

@@ -18,13 +18,15 @@
 //!
 //! A `SendLane` lives as long as its node's epoch; a `ReceiveLane` as long as the sender's epoch is heard. A `ReceiveLane` begins
 //! with nothing and says so ([`ReceiveLane::wants_bulk`]); whoever runs it asks the sender for a bulk and calls
-//! [`ReceiveLane::begin`] as it does. After the bulk's end, and with all gaps before that closed, it is whole.
+//! [`ReceiveLane::begin`] as it does. After the bulk's end, and with all gaps before that closed, it is whole. If datagrams were lost
+//! for good, it wants a bulk again, but only of what it does not have ([`ReceiveLane::resume`], `kept`).
 //!
 //! # What a sweep spares
 //!
-//! Each bulk has a stamp, the receiver's own count. From `begin` on, all that is applied carries it. What has another stamp when the
-//! bulk is complete was not said in it, so it is gone. Datagrams from before `begin` that come late are not taken: the bulk says
-//! what they said, and they would lend the new stamp to flows whose end was lost.
+//! Each bulk of all flows has a stamp, the receiver's own count. From `begin` on, all that is applied carries it. What has another stamp
+//! when the bulk is complete was not said in it, so it is gone. Datagrams from before `begin` that come late are not taken: the bulk says
+//! what they said, and they would lend the new stamp to flows whose end was lost. A bulk that goes on keeps its stamp; what ended
+//! meanwhile is said to have ended.
 //!
 //! # In what order rings are to be drained
 //!
@@ -36,11 +38,14 @@
 //!
 //! Both belong to the sync thread alone. Both are pure: time is an argument, chance a seed.
 
+mod awaited;
 mod bulk;
 mod counters;
 mod digest;
+mod doubt;
 mod entry;
 mod gaps;
+mod kept;
 #[cfg(test)]
 mod model;
 mod open;
@@ -56,7 +61,8 @@ mod tests;
 mod window;
 
 pub use counters::{ReceiveCounters, SendCounters};
-pub use receive::{DigestOutcome, ReceiveLane, Received};
+pub use doubt::DigestOutcome;
+pub use receive::{ReceiveLane, Received};
 pub use send::SendLane;
 
 use packet::FlowKey;

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use packet::Tick;
 
 use crate::hands::SLOTS;
-use crate::wire::PAYLOAD;
+use crate::wire::{self, PAYLOAD};
 
 /// What a record is to the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,18 @@ impl Open {
             Keep::Verbatim => self.control.extend_from_slice(bytes),
             Keep::Nothing => {}
         }
+    }
+
+    /// Whether this record, of those that are remembered as they are, is in it.
+    pub(super) fn has(&self, record: &[u8]) -> bool {
+        let mut rest = &self.control[..];
+        while let Some((other, behind)) = wire::split(rest) {
+            if other == record {
+                return true;
+            }
+            rest = behind;
+        }
+        false
     }
 
     /// What is to be sent: the payload, and for the window the slots and records that it carries.

@@ -1,4 +1,5 @@
-//! The receiving side: versions, stamps, bulks. Which datagrams are missing is `gaps`' to know.
+//! The receiving side: versions and stamps. Which datagrams are missing is `gaps`' to know; what is awaited of bulks is in `awaited`,
+//! what is done about digests that differ in `doubt`.
 //!
 //! # FLOW_UPD of a flow that is not there
 //!
@@ -10,10 +11,12 @@
 use arrayvec::ArrayVec;
 use packet::Tick;
 
-use super::digest::{BUCKETS, Digest};
+use super::awaited::Awaited;
+use super::digest::Digest;
+use super::doubt::Doubts;
 use super::entry::Entry;
 use super::gaps::{Gaps, RANGES};
-use super::pages::{PAGE, Pages};
+use super::pages::Pages;
 use super::{ReceiveCounters, Table};
 use crate::ids::{FlowId, Lane, NodeId, Seq};
 use crate::records::Record;
@@ -24,12 +27,6 @@ use crate::{Mutation, mutated};
 const TOO_OLD: u64 = 1_000_000_000;
 /// A sender that said nothing for so long is silent: gaps do not grow older by that.
 const SILENCE: u64 = 100_000_000;
-/// A bulk that was asked for and has not begun after so long has to be asked for again, …
-const ASK_AGAIN: u64 = 250_000_000;
-/// … and one that does not go on.
-const STALLED: u64 = 5_000_000_000;
-/// Pages of entries that are swept in one go.
-const SWEEP: u32 = 16;
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,35 +35,6 @@ pub struct Received {
     pub fresh: bool,
     /// Records that were applied.
     pub applied: u32,
-}
-
-/// What came of comparing digests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestOutcome {
-    /// This lane is at another datagram than the digest, or not whole: it says nothing.
-    NotComparable,
-    /// All the same.
-    Same,
-    /// A bucket differed.
-    Differs,
-    /// A bucket differed twice in a row: a bulk is wanted.
-    Alarm,
-}
-
-/// Where the bulk is that was asked for last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bulk {
-    /// None is awaited.
-    None,
-    /// One that begins after `base` will do. `begun`: it has.
-    Asked {
-        base: u64,
-        begun: bool,
-        /// When it was asked for, or went on.
-        at: Option<Tick>,
-    },
-    /// Its end came in datagram `end`.
-    Ended { end: u64 },
 }
 
 /// What is to be done with a flow's record.
@@ -83,29 +51,22 @@ enum Step {
 /// The receiving side of a lane: of one node, one of its epochs, and one of its lanes.
 #[derive(Debug)]
 pub struct ReceiveLane {
-    node: NodeId,
-    lane: Lane,
-    entries: Pages<Entry>,
-    digest: Digest,
-    /// Buckets that differed the last time, by bit.
-    differed: [u64; BUCKETS / 64],
-    gaps: Gaps,
-    /// A bulk was asked for once: what comes is taken.
-    begun: bool,
+    pub(super) node: NodeId,
+    pub(super) lane: Lane,
+    pub(super) entries: Pages<Entry>,
+    pub(super) digest: Digest,
+    pub(super) doubts: Doubts,
+    pub(super) gaps: Gaps,
     /// It is known what was sent.
     started: bool,
     heard: Option<Tick>,
-    stamp: u32,
-    bulk: Bulk,
-    wants_bulk: bool,
-    whole: bool,
+    pub(super) stamp: u32,
+    pub(super) awaited: Awaited,
+    pub(super) whole: bool,
     /// What it vouched for when it was whole last.
-    vouched: u64,
-    partial: bool,
-    sweep: Option<u32>,
-    /// The slot up to which entries were swept.
-    swept: Option<u32>,
-    counters: ReceiveCounters,
+    pub(super) vouched: u64,
+    pub(super) partial: bool,
+    pub(super) counters: ReceiveCounters,
 }
 
 impl ReceiveLane {
@@ -116,19 +77,15 @@ impl ReceiveLane {
             lane,
             entries: Pages::new(slots),
             digest: Digest::new(),
-            differed: [0; BUCKETS / 64],
+            doubts: Doubts::default(),
             gaps: Gaps::new(seed),
-            begun: false,
             started: false,
             heard: None,
             stamp: 0,
-            bulk: Bulk::None,
-            wants_bulk: true,
+            awaited: Awaited::new(),
             whole: false,
             vouched: 0,
             partial: false,
-            sweep: None,
-            swept: None,
             counters: ReceiveCounters::default(),
         }
     }
@@ -144,7 +101,7 @@ impl ReceiveLane {
     ) -> Received {
         self.hear(now);
         let Seq(seq @ 1..) = seq else { return Received::default() };
-        if !self.begun {
+        if !self.awaited.begun {
             self.start(seq);
             self.counters.duplicates += 1;
             return Received::default();
@@ -231,6 +188,10 @@ impl ReceiveLane {
             return (false, false);
         }
         let entry = self.entries.get(slot);
+        if entry.is_doubted() && kind == Kind::UPDATE {
+            // Who knows of what. All of the flow is asked for.
+            return (false, true);
+        }
         let (generation, order) = entry.order(id.generation(), version);
         let same = generation.is_eq();
         let step = if generation.is_lt() {
@@ -280,12 +241,15 @@ impl ReceiveLane {
                     }
                     return (true, false);
                 }
-                let worker = if same && entry.is_alive() {
+                let worker = if same && entry.is_alive() && !entry.is_doubted() {
                     Lane::new(entry.worker())
                 } else {
                     wire::original_key(record).map(|key| table.owner_of(&key))
                 };
                 let Some(worker) = worker else { return (false, false) };
+                if same && entry.is_alive() && entry.worker() != worker.get() {
+                    self.end(slot, entry, table);
+                }
                 table.apply(worker, self.stamp, acknowledge, record);
                 let version = if behind { entry.version() } else { version };
                 let now =
@@ -301,7 +265,7 @@ impl ReceiveLane {
         entry.is_pending() || entry.is_alive() && entry.stamp != self.stamp
     }
 
-    fn end(&self, slot: u32, entry: Entry, table: &mut dyn Table) {
+    pub(super) fn end(&self, slot: u32, entry: Entry, table: &mut dyn Table) {
         if entry.is_alive()
             && let Some(worker) = Lane::new(entry.worker())
         {
@@ -310,7 +274,7 @@ impl ReceiveLane {
     }
 
     #[inline]
-    fn set(&mut self, slot: u32, after: Entry) {
+    pub(super) fn set(&mut self, slot: u32, after: Entry) {
         let Some(entry) = self.entries.get_mut(slot) else { return };
         if entry.is_alive() {
             self.digest.toggle(slot, entry.generation(), entry.version());
@@ -331,45 +295,10 @@ impl ReceiveLane {
             {
                 self.abandon(self.gaps.highest());
             }
-            Ok(Record::BulkBegin { bulk, .. } | Record::BulkMark { bulk, .. }) => {
-                if let Bulk::Asked { base, .. } = self.bulk
-                    && begin_of(bulk, seq) > base
-                {
-                    self.bulk = Bulk::Asked { base, begun: true, at: Some(now) };
-                }
-            }
-            Ok(Record::BulkEnd { bulk, .. }) => {
-                if let Bulk::Asked { base, .. } = self.bulk
-                    && begin_of(bulk, seq) > base
-                {
-                    self.bulk = Bulk::Ended { end: seq };
-                }
-            }
+            Ok(Record::BulkBegin { bulk, .. }) => self.bulk_is_at(bulk, None, seq, now),
+            Ok(Record::BulkMark { bulk, slot }) => self.bulk_is_at(bulk, Some(slot), seq, now),
+            Ok(Record::BulkEnd { bulk, .. }) => self.bulk_ends(bulk, seq),
             _ => {}
-        }
-    }
-
-    /// What is missing cannot be had any more, or not so: all up to `seq` is to be had from a bulk.
-    fn abandon(&mut self, seq: u64) {
-        self.vouched = self.watermark().0;
-        self.gaps.reset(seq);
-        self.whole = false;
-        self.bulk = Bulk::None;
-        self.wants_bulk = true;
-        self.counters.abandoned += 1;
-    }
-
-    fn end_bulk(&mut self) {
-        if let Bulk::Ended { end } = self.bulk
-            && (self.gaps.contiguous() >= end || mutated(Mutation::SweepEarly))
-        {
-            self.bulk = Bulk::None;
-            self.wants_bulk = false;
-            self.whole = true;
-            self.sweep = Some(self.stamp);
-            self.swept = Some(0);
-            self.differed = [0; BUCKETS / 64];
-            self.counters.bulks += 1;
         }
     }
 
@@ -385,16 +314,14 @@ impl ReceiveLane {
     fn start(&mut self, seq: u64) {
         self.started = true;
         self.gaps.reset(self.gaps.highest().max(seq));
-        if let Bulk::Asked { base, .. } = &mut self.bulk {
-            *base = (*base).max(seq);
-        }
+        self.awaited.begins_after(seq);
     }
 
     /// Any other datagram of the sender's says the highest number that it sent.
     pub fn highest(&mut self, seq: Seq, now: Tick) {
         self.hear(now);
         let seq = seq.0;
-        if !self.begun || !self.started {
+        if !self.awaited.begun || !self.started {
             self.start(seq);
         } else if seq > self.gaps.highest() {
             self.counters.gaps += seq - self.gaps.highest();
@@ -407,15 +334,10 @@ impl ReceiveLane {
     /// Ranges of a NACK that is due.
     pub fn poll(&mut self, now: Tick) -> Option<ArrayVec<(Seq, Seq), RANGES>> {
         self.sweep_entries();
-        if let Bulk::Asked { at: at @ None, .. } = &mut self.bulk {
-            *at = Some(now);
-        }
-        if self.is_silent(now) {
+        let is_silent = self.is_silent(now);
+        self.awaited.poll(is_silent, now);
+        if is_silent {
             return None;
-        }
-        if let Bulk::Asked { begun, at: Some(at), .. } = self.bulk {
-            let patience = if begun { STALLED } else { ASK_AGAIN };
-            self.wants_bulk |= now.0 >= at.0.saturating_add(patience);
         }
         if self.gaps.oldest().is_some_and(|oldest| now.0 > oldest.0.saturating_add(TOO_OLD)) {
             self.abandon(self.gaps.highest());
@@ -430,28 +352,6 @@ impl ReceiveLane {
         self.heard.is_none_or(|heard| now.0 >= heard.0.saturating_add(SILENCE))
     }
 
-    /// Flows that the bulk did not say are not there any more; workers end them by their stamp.
-    fn sweep_entries(&mut self) {
-        let Some(from) = self.swept else { return };
-        let (stamp, used) = (self.stamp, self.entries.used());
-        let mut slot = from;
-        for _ in 0..SWEEP {
-            if slot >= used {
-                self.swept = None;
-                return;
-            }
-            let digest = &mut self.digest;
-            self.entries.each_of_page(slot, |slot, entry| {
-                if entry.is_alive() && entry.stamp != stamp {
-                    digest.toggle(slot, entry.generation(), entry.version());
-                    *entry = entry.dead();
-                }
-            });
-            slot = slot.saturating_add(PAGE as u32);
-        }
-        self.swept = Some(slot);
-    }
-
     /// Another standby asked for these.
     pub fn heard_missing(&mut self, ranges: &[(Seq, Seq)], now: Tick) {
         let ranges: ArrayVec<(u64, u64), RANGES> =
@@ -462,11 +362,6 @@ impl ReceiveLane {
     /// All that was sent up to here is in the table. It stands still while this lane is not whole.
     pub fn watermark(&self) -> Seq {
         Seq(if self.whole { self.gaps.contiguous() } else { self.vouched })
-    }
-
-    /// All flows have to be said to it, and nobody does. Whoever sees this asks the sender and calls [`Self::begin`].
-    pub fn wants_bulk(&self) -> bool {
-        self.wants_bulk
     }
 
     /// A bulk has come to its end, and since then no datagram was given up: this lane's part of being synchronised. Datagrams
@@ -485,76 +380,15 @@ impl ReceiveLane {
         self.gaps.open()
     }
 
-    /// A bulk is asked for: all that is sent from now on gets this stamp. What was sent before and comes late is not taken.
-    /// A lane that is whole and misses nothing stays so.
-    pub fn begin(&mut self, stamp: u32) {
-        if self.gaps.open() > 0 || !self.whole {
-            self.vouched = self.watermark().0;
-            self.whole = false;
-        }
-        self.gaps.reset(self.gaps.highest());
-        self.begun = true;
-        self.stamp = stamp;
-        self.bulk = Bulk::Asked { base: self.gaps.highest(), begun: false, at: None };
-        self.wants_bulk = false;
-        self.partial = false;
-        self.sweep = None;
-        self.swept = None;
-    }
-
-    /// Once after each bulk: what has another stamp is to be swept.
-    pub fn sweep_due(&mut self) -> Option<u32> {
-        self.sweep.take()
-    }
-
-    /// Digests of the sender's from bucket `from` on, as of `seq`.
-    pub fn digest(&mut self, seq: Seq, from: u16, buckets: &[u64], now: Tick) -> DigestOutcome {
-        self.highest(seq, now);
-        let comparable = self.whole
-            && !self.partial
-            && self.swept.is_none()
-            && self.gaps.open() == 0
-            && self.gaps.highest() == seq.0;
-        if !comparable {
-            return DigestOutcome::NotComparable;
-        }
-        let mut outcome = DigestOutcome::Same;
-        for (n, (theirs, ours)) in
-            (usize::from(from)..).zip(buckets.iter().zip(self.digest.from(from)))
-        {
-            let Some(differed) = self.differed.get_mut(n / 64) else { break };
-            let bit = 1 << (n % 64);
-            if theirs == ours {
-                *differed &= !bit;
-                continue;
-            }
-            self.counters.mismatches += 1;
-            let twice = *differed & bit != 0 || outcome == DigestOutcome::Alarm;
-            outcome = if twice { DigestOutcome::Alarm } else { DigestOutcome::Differs };
-            *differed |= bit;
-        }
-        if outcome == DigestOutcome::Alarm {
-            self.counters.alarms += 1;
-            self.abandon(self.gaps.highest());
-        }
-        outcome
-    }
-
     /// When [`Self::poll`] has something to do.
     pub fn next(&self, now: Tick) -> Option<Tick> {
-        if self.swept.is_some() {
+        if self.is_sweeping() {
             return Some(now);
         }
         if self.is_silent(now) {
             return None;
         }
-        let asked = match self.bulk {
-            Bulk::Asked { at: None, .. } => Some(now),
-            Bulk::Asked { begun, at: Some(at), .. } if !self.wants_bulk => {
-                Some(Tick(at.0.saturating_add(if begun { STALLED } else { ASK_AGAIN })))
-            }
-            _ => None,
-        };
+        let asked = self.awaited.next(now);
         let gaps = (self.gaps.open() > 0).then(|| self.gaps.due());
         [asked, gaps].into_iter().flatten().min()
     }
@@ -563,9 +397,4 @@ impl ReceiveLane {
     pub fn counters(&self) -> &ReceiveCounters {
         &self.counters
     }
-}
-
-/// The number of the datagram in which a bulk began, of which a record came in `seq`: see the module `bulk`.
-fn begin_of(bulk: u32, seq: u64) -> u64 {
-    seq.saturating_sub((seq as u32).wrapping_sub(bulk).into())
 }

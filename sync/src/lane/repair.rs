@@ -137,6 +137,11 @@ impl Repairs {
         })
     }
 
+    /// The group that the worker is at is of a bulk.
+    pub(super) fn is_at_bulk(&self) -> bool {
+        self.told.front().is_some_and(|group| group.of_bulk)
+    }
+
     /// Asks for slots for which no datagram waits. False: there are too many.
     #[must_use]
     pub(super) fn ask_again(&mut self, slots: &[u32], of_bulk: bool) -> bool {
@@ -208,7 +213,8 @@ impl SendLane {
             // More than can be said in one: the rest will be asked for again.
             let to = to.min(from.saturating_add(u32::MAX.into()));
             let record = Record::Lost { from: Seq(from), to: Seq(to) };
-            self.append_record(&record, Keep::Verbatim, now, emit);
+            // Whoever misses it asks again, and hears it again.
+            self.append_record(&record, Keep::Nothing, now, emit);
         }
         while self
             .repairs
@@ -286,10 +292,16 @@ impl SendLane {
     /// Records that are not of flows go again as they are.
     fn say_again(&mut self, mut control: &[u8], group: &mut Group, now: Tick, emit: Emit<'_, '_>) {
         while let Some((record, rest)) = wire::split(control) {
-            let seq = self.append(record, Keep::Verbatim, now, emit);
-            self.repair_bytes.spend(record.len());
-            group.needs(seq);
             control = rest;
+            self.repair_bytes.spend(record.len());
+            let is_bulk = matches!(wire::kind(record), Some(Kind::BULK_BEGIN | Kind::BULK_END));
+            if is_bulk && self.open.has(record) {
+                // Of many datagrams that are repaired at the same time, one after the other would else carry what all of them did.
+                group.needs(self.open_seq());
+                continue;
+            }
+            let seq = self.append(record, Keep::Verbatim, now, emit);
+            group.needs(seq);
         }
     }
 

@@ -14,8 +14,8 @@ use super::said::Said;
 use super::window::Window;
 use super::{Behind, Budget, Datagram, Pace, Progress, SendCounters};
 use crate::hands::{Cause, Inbound, Outbound};
-use crate::ids::{FlowId, Group, Lane, NodeId, Seq, Term, Version};
-use crate::records::{Record, Role};
+use crate::ids::{FlowId, Generation, Group, Lane, NodeId, Seq, Term, Version};
+use crate::records::{Part, Record, Role};
 use crate::wire::{self, Kind, PAYLOAD};
 use crate::{Mutation, mutated};
 
@@ -45,7 +45,7 @@ pub struct SendLane {
     pub(super) node: Option<NodeId>,
     pub(super) said: Pages<Said>,
     digest: Digest,
-    open: Open,
+    pub(super) open: Open,
     /// The last that was sent.
     highest: u64,
     pub(super) window: Window,
@@ -174,6 +174,9 @@ impl SendLane {
         match cause {
             Cause::Repair => {
                 self.repair_bytes.spend(bytes.len());
+                if self.repairs.is_at_bulk() {
+                    self.bulk.said();
+                }
                 if self.repairs.said(seq) {
                     self.open.want_ack = true;
                     self.open.soon = true;
@@ -221,13 +224,25 @@ impl SendLane {
 
     /// A flow that is not there any more is said to be gone, in the worker's stead.
     pub(super) fn say_gone(&mut self, slot: u32, said: Said, now: Tick, emit: Emit<'_, '_>) -> u64 {
-        let Some(node) = self.node else { return self.open_seq() };
-        let id = FlowId::new(node, self.lane, slot, said.generation());
+        self.counters.orphans += 1;
         let version = Version(said.version().0.wrapping_add(1));
+        self.say_end(slot, said.generation(), version, now, emit)
+    }
+
+    /// Says FLOW_DEL.
+    pub(super) fn say_end(
+        &mut self,
+        slot: u32,
+        generation: Generation,
+        version: Version,
+        now: Tick,
+        emit: Emit<'_, '_>,
+    ) -> u64 {
+        let Some(node) = self.node else { return self.open_seq() };
+        let id = FlowId::new(node, self.lane, slot, generation);
         let mut bytes = [0; CONTROL_RECORD];
         let length = wire::encode(&Record::Delete { id, version }, &mut bytes);
         let bytes = bytes.get(..length.unwrap_or(0)).unwrap_or_default();
-        self.counters.orphans += 1;
         self.say(Kind::DELETE, id, version, bytes, now, emit)
     }
 
@@ -378,6 +393,11 @@ impl SendLane {
     /// same slot comes round again.
     pub fn begin_bulk(&mut self, _now: Tick) {
         self.bulk.ask();
+    }
+
+    /// Likewise; or what `from` still wants, as its `request`.
+    pub fn begin_bulk_for(&mut self, from: NodeId, request: u32, part: Option<Part>) {
+        self.bulk.ask_for(from, request, part);
     }
 
     /// How far the bulk that was begun last has come, if there is one.

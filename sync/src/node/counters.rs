@@ -75,6 +75,8 @@ counters! {
     switchovers_abandoned,
     /// Bulks that were asked for.
     bulks_asked,
+    /// Requests for what lanes lacked: the rest of a bulk, what changed since something was lost, a bucket.
+    parts_asked,
     /// Sweeps.
     sweeps,
     /// Flows that did not fit into a worker's table.
@@ -121,6 +123,7 @@ pub(super) fn sending(of: &SendCounters, out: &mut Sum) {
     out.add("missing_lost", of.lost);
     out.add("repairs_given_up", of.given_up);
     out.add("bulks_given", of.bulks);
+    out.add("parts_given", of.parts);
     out.add("orphans_ended", of.orphans);
 }
 

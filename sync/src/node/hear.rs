@@ -328,15 +328,16 @@ impl Node {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
             match record {
                 Record::Missing(ranges) => lane.missing(from, &ranges, now),
-                Record::BulkRequest { request, .. } => {
+                Record::BulkRequest { request, part } => {
                     let Some(member) = self.members.get_mut(from) else { continue };
                     let Some(asked) = member.lanes.get_mut(index) else { continue };
-                    if asked.request == Some(request) {
+                    let is_old = |last: u32| (request.wrapping_sub(last) as i32) <= 0;
+                    if asked.request.is_some_and(is_old) {
                         continue;
                     }
                     asked.request = Some(request);
                     // One that runs already is joined.
-                    lane.begin_bulk(now);
+                    lane.begin_bulk_for(from, request, part);
                 }
                 _ => {}
             }

@@ -360,8 +360,10 @@ impl Node {
 
     fn poll_origin(&mut self, now: Tick, hands: &mut dyn Hands) {
         let Self { origin: Some(origin), config, counters, .. } = self else { return };
-        if origin.poll(config.lanes, now, counters, hands) == Wanted::Round {
-            self.begin_round(now, hands);
+        match origin.poll(config.lanes, now, counters, hands) {
+            Wanted::Nothing => {}
+            Wanted::Round => self.begin_round(now, hands),
+            Wanted::Parts(lanes) => self.resume(lanes, now, hands),
         }
         self.say_missing(now, hands);
         self.say_watermarks(false, now, hands);
@@ -372,9 +374,20 @@ impl Node {
     fn begin_round(&mut self, now: Tick, hands: &mut dyn Hands) {
         let Some(origin) = &mut self.origin else { return };
         self.stamp = self.stamp.wrapping_add(1);
-        origin.begin(self.stamp, now);
+        self.request = self.request.wrapping_add(1);
+        origin.begin(self.stamp, (self.config.node, self.request), now);
         self.counters.bulks_asked += 1;
-        self.say_bulk_requests(hands);
+        self.say_bulk_requests(u64::MAX, hands);
+        self.judge(now);
+    }
+
+    /// What some of the owner's lanes lack is asked for.
+    fn resume(&mut self, lanes: u64, now: Tick, hands: &mut dyn Hands) {
+        let Some(origin) = &mut self.origin else { return };
+        self.request = self.request.wrapping_add(1);
+        origin.resume(lanes, (self.config.node, self.request), now);
+        self.counters.parts_asked += 1;
+        self.say_bulk_requests(lanes, hands);
         self.judge(now);
     }
 

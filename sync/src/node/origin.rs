@@ -4,7 +4,8 @@
 //!
 //! A *round* asks for a bulk of all lanes under one stamp, since a sweep ends whatever does not carry the stamp, of whichever lane.
 //! When each lane's bulk came to its end without gaps, every worker is told to sweep; once that is done and nothing was refused,
-//! this node has all flows. A lane that wants a bulk again (lost datagrams, a digest that differed) begins a new round.
+//! this node has all flows. A lane that wants something again (lost datagrams, a digest that differed) asks for that alone, under the
+//! same stamp: all others go on, and what was swept need not be swept again.
 //!
 //! # Life cycle, who may touch what
 //!
@@ -16,7 +17,7 @@ use packet::{FlowKey, Tick};
 use crate::hands::{Hands, Inbound};
 use crate::ids::{Epoch, FlowId, LANES, Lane, NodeId, Seq};
 use crate::lane::{ROOM, ReceiveLane, Received, Table};
-use crate::records::{Hello, Record};
+use crate::records::{Hello, Part, Record};
 use crate::{Mutation, mutated};
 
 use super::config::{MS, after, earlier};
@@ -69,6 +70,8 @@ pub(super) enum Wanted {
     Nothing,
     /// A bulk of all lanes: a new round.
     Round,
+    /// What these lanes lack, a bit each.
+    Parts(u64),
 }
 
 /// The lanes of the owner.
@@ -85,6 +88,8 @@ pub(super) struct Origin {
     /// Lanes whose bulk is complete, a bit each.
     complete: u64,
     phase: Phase,
+    /// There was no sweep of this round yet.
+    unswept: bool,
     refused: bool,
     /// The next round is not before.
     round: Tick,
@@ -118,6 +123,7 @@ impl Origin {
             stamp: 0,
             complete: 0,
             phase: Phase::Bulk,
+            unswept: true,
             refused: false,
             round: now,
             pause: ROUNDS[0],
@@ -156,20 +162,42 @@ impl Origin {
         self.lanes.iter()
     }
 
-    /// All flows are asked for under this stamp.
-    pub(super) fn begin(&mut self, stamp: u32, now: Tick) {
+    /// All flows are asked for under this stamp, as somebody's request.
+    pub(super) fn begin(&mut self, stamp: u32, whose: (NodeId, u32), now: Tick) {
         for (lane, held) in self.lanes.iter_mut().zip(&mut self.held) {
-            lane.begin(stamp);
+            lane.begin(stamp, whose);
             if !lane.is_whole() {
                 held.get_or_insert(lane.watermark());
             }
         }
         self.stamp = stamp;
         self.complete = 0;
-        self.phase = Phase::Bulk;
+        self.unswept = true;
         self.refused = false;
+        self.asked(now);
+    }
+
+    /// What these lanes lack is asked for.
+    pub(super) fn resume(&mut self, lanes: u64, whose: (NodeId, u32), now: Tick) {
+        for (index, (lane, held)) in self.lanes.iter_mut().zip(&mut self.held).enumerate() {
+            if lanes >> index & 1 != 0 {
+                lane.resume(whose);
+                held.get_or_insert(lane.watermark());
+            }
+        }
+        self.complete &= !lanes;
+        self.asked(now);
+    }
+
+    fn asked(&mut self, now: Tick) {
+        self.phase = Phase::Bulk;
         self.round = after(now, self.pause);
         self.pause = (self.pause * 2).min(ROUNDS[1]);
+    }
+
+    /// What is wanted of a lane: see [`ReceiveLane::wanted`].
+    pub(super) fn wanted(&self, lane: Lane) -> Option<Part> {
+        self.lanes.get(lane.index())?.wanted()
     }
 
     /// A flow did not fit.
@@ -207,17 +235,26 @@ impl Origin {
         hands: &mut dyn Hands,
     ) -> Wanted {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if lane.is_closing() && Workers::have_room(workers, hands) {
+                let mut table = Workers { hands, order: 0, full: 0 };
+                lane.end_doubted(&mut table);
+                counters.ring_full += table.full;
+            }
             if lane.sweep_due() == Some(self.stamp) {
                 self.complete |= 1 << index;
             }
         }
-        let again = self.refused || self.lanes.iter().any(ReceiveLane::wants_bulk);
-        if again && self.round <= now {
-            return Wanted::Round;
+        let wanted = self.wants();
+        if wanted != Wanted::Nothing && self.round <= now {
+            return wanted;
         }
         if self.phase == Phase::Bulk && self.complete.count_ones() as usize == self.lanes.len() {
-            self.phase = Phase::Sweep(u64::MAX >> (64 - u32::from(workers.clamp(1, 64))));
-            counters.sweeps += 1;
+            self.phase = if self.unswept {
+                counters.sweeps += 1;
+                Phase::Sweep(u64::MAX >> (64 - u32::from(workers.clamp(1, 64))))
+            } else {
+                Phase::Settle
+            };
         }
         if let Phase::Sweep(left) = &mut self.phase {
             for number in 0..workers {
@@ -236,6 +273,7 @@ impl Origin {
             }
             if *left == 0 {
                 self.phase = Phase::Settle;
+                self.unswept = false;
             }
         } else if self.phase == Phase::Settle && hands.applied() {
             self.phase = Phase::Done;
@@ -243,6 +281,24 @@ impl Origin {
             self.held.fill(None);
         }
         Wanted::Nothing
+    }
+
+    /// What is to be asked for.
+    fn wants(&self) -> Wanted {
+        let mut parts = 0;
+        for (index, lane) in self.lanes.iter().enumerate() {
+            if lane.wants_bulk() {
+                if !lane.can_resume() {
+                    return Wanted::Round;
+                }
+                parts |= 1 << index;
+            }
+        }
+        match parts {
+            _ if self.refused => Wanted::Round,
+            0 => Wanted::Nothing,
+            parts => Wanted::Parts(parts),
+        }
     }
 
     /// NACKs that are due: for each, the lane, and the ranges as a record.

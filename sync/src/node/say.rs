@@ -133,10 +133,9 @@ impl Node {
         }
     }
 
-    /// Asks the owner for a bulk of each lane.
-    pub(super) fn say_bulk_requests(&mut self, hands: &mut dyn Hands) {
-        self.request = self.request.wrapping_add(1);
-        let request = Record::BulkRequest { from: 0, request: self.request };
+    /// Asks the owner for bulks of these lanes, or what is wanted of them.
+    pub(super) fn say_bulk_requests(&mut self, lanes: u64, hands: &mut dyn Hands) {
+        let request = self.request;
         let highest = self.highest_of_first();
         let Self { origin: Some(origin), frames, .. } = self else { return };
         let Some(first) = FIRST else { return };
@@ -144,12 +143,15 @@ impl Node {
         let mut records = Records::new();
         for lane in (0..crate::ids::LANES as u8).filter_map(Lane::new) {
             let Some(whose) = origin.watermark(lane, false) else { break };
+            if lanes >> lane.get() & 1 == 0 {
+                continue;
+            }
             if !records.has_room(2) {
                 frames.send(Type::Nack, (first, highest), &records, to, hands);
                 records.clear();
             }
             records.push(&whose);
-            records.push(&request);
+            records.push(&Record::BulkRequest { request, part: origin.wanted(lane) });
         }
         if !records.is_empty() {
             frames.send(Type::Nack, (first, highest), &records, to, hands);

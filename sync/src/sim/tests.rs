@@ -133,6 +133,8 @@ mutations! {
     with_a_full_ring_forgotten: SkipRingDrain within 300;
     with_gaps_closed_early: ResolveWithoutChain within 200;
     with_gaps_closed_without_repair: ResolveWithoutExport within 100;
+    resumed_too_far: ResumeTooFar within 300;
+    resumed_without_ends: ForgetEnds within 300;
     with_old_terms_heeded: OldTermAccepted within 100;
     with_a_term_used_twice: ReuseTerm within 100;
     with_ageing_on_standbys: AgeWhileHeld within 100;

@@ -67,6 +67,23 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn bulk()(
+        number in any::<u32>(), first in any::<u32>(), whose in proptest::option::of((node(), any::<u32>())),
+    ) -> BulkId {
+        BulkId { number, first, whose }
+    }
+}
+
+prop_compose! {
+    fn part()(
+        (first, next) in any::<(u32, u32)>(), (inside, outside) in any::<(u64, u64)>(), all in any::<bool>(),
+        bucket in proptest::option::of(any::<u16>()),
+    ) -> Part {
+        Part { first, next, inside: Seq(inside), outside: Seq(outside), all, bucket }
+    }
+}
+
 /// Bytes for ever: records borrow.
 fn bytes(most: usize) -> impl Strategy<Value = &'static [u8]> {
     vec(any::<u8>(), 0..=most).prop_map(|bytes| &*bytes.leak())
@@ -75,7 +92,6 @@ fn bytes(most: usize) -> impl Strategy<Value = &'static [u8]> {
 /// Any record.
 pub(crate) fn record() -> impl Strategy<Value = Record<'static>> {
     let version = || any::<u32>().prop_map(Version);
-    let two = || (any::<u32>(), any::<u32>());
     let flows = prop_oneof![
         full().prop_map(Record::Full),
         (id(), version(), state()).prop_map(|(id, version, state)| Record::Update {
@@ -120,10 +136,11 @@ pub(crate) fn record() -> impl Strategy<Value = Record<'static>> {
             from,
             buckets: buckets.into_iter().collect()
         }),
-        two().prop_map(|(bulk, slots)| Record::BulkBegin { bulk, slots }),
-        two().prop_map(|(bulk, slot)| Record::BulkMark { bulk, slot }),
-        two().prop_map(|(bulk, flows)| Record::BulkEnd { bulk, flows }),
-        two().prop_map(|(from, request)| Record::BulkRequest { from, request }),
+        (bulk(), any::<u32>()).prop_map(|(bulk, slots)| Record::BulkBegin { bulk, slots }),
+        (bulk(), any::<u32>()).prop_map(|(bulk, slot)| Record::BulkMark { bulk, slot }),
+        (bulk(), any::<u32>()).prop_map(|(bulk, flows)| Record::BulkEnd { bulk, flows }),
+        (any::<u32>(), proptest::option::of(part()))
+            .prop_map(|(request, part)| Record::BulkRequest { request, part }),
     ];
     const ROLES: [Role; 5] =
         [Role::Standby, Role::Active, Role::Passive, Role::Held, Role::Redirecting];

@@ -4,7 +4,7 @@
 use arrayvec::ArrayVec;
 
 use crate::ids::{Epoch, FlowId, Group, NodeId, Seq, Term, Version};
-use crate::records::{Hello, Neighbour, Record, Role, SetElement};
+use crate::records::{BulkId, Hello, Neighbour, Part, Record, Role, SetElement};
 use crate::wire::cursor::{Get, Put};
 use crate::wire::{Kind, Unencodable};
 
@@ -16,8 +16,9 @@ const WANTS_BULK: u8 = 2;
 const GONE: u8 = 1;
 const APPLIED: u8 = 1;
 
-/// Bytes behind BULK_*'s numbers that have no meaning yet.
-const BULK_REST: [u8; 12] = [0; 12];
+/// Of a part that is wanted: all living flows outside of what was said; and those of a bucket.
+const ALL: u8 = 1;
+const BUCKET: u8 = 2;
 
 pub(super) fn put(record: &Record<'_>, put: &mut Put<'_>) -> Result<Kind, Unencodable> {
     Ok(match record {
@@ -63,13 +64,12 @@ pub(super) fn put(record: &Record<'_>, put: &mut Put<'_>) -> Result<Kind, Unenco
             Kind::DEFER_ACK
         }
         Record::BulkBegin { bulk, slots: number } => {
-            put_bulk(*bulk, *number, Kind::BULK_BEGIN, put)?
+            put_bulk(bulk, *number, Kind::BULK_BEGIN, put)?
         }
-        Record::BulkMark { bulk, slot: number } => put_bulk(*bulk, *number, Kind::BULK_MARK, put)?,
-        Record::BulkEnd { bulk, flows: number } => put_bulk(*bulk, *number, Kind::BULK_END, put)?,
-        Record::BulkRequest { from, request } => {
-            put.u32(*from)?;
-            put.u32(*request)?;
+        Record::BulkMark { bulk, slot: number } => put_bulk(bulk, *number, Kind::BULK_MARK, put)?,
+        Record::BulkEnd { bulk, flows: number } => put_bulk(bulk, *number, Kind::BULK_END, put)?,
+        Record::BulkRequest { request, part } => {
+            put_request(*request, part.as_ref(), put)?;
             Kind::BULK_REQUEST
         }
         Record::Role { group, role, term, owner } => {
@@ -133,11 +133,33 @@ pub(super) fn put(record: &Record<'_>, put: &mut Put<'_>) -> Result<Kind, Unenco
     })
 }
 
-fn put_bulk(bulk: u32, number: u32, kind: Kind, put: &mut Put<'_>) -> Result<Kind, Unencodable> {
-    put.u32(bulk)?;
+fn put_bulk(
+    bulk: &BulkId,
+    number: u32,
+    kind: Kind,
+    put: &mut Put<'_>,
+) -> Result<Kind, Unencodable> {
+    let (node, request) = bulk.whose.map_or((NOBODY, 0), |(node, request)| (node.get(), request));
+    put.u32(bulk.number)?;
     put.u32(number)?;
-    put.array(&BULK_REST)?;
+    put.u32(bulk.first)?;
+    put.u32(request)?;
+    // Nobody is 0 here: a sender of an earlier version says nothing, and says all flows.
+    put.array(&[node.wrapping_add(1), 0, 0, 0])?;
     Ok(kind)
+}
+
+/// A sender of an earlier version reads what is before the part, and says all.
+fn put_request(request: u32, part: Option<&Part>, put: &mut Put<'_>) -> Result<(), Unencodable> {
+    put.u32(part.map_or(0, |part| part.first))?;
+    put.u32(request)?;
+    let Some(part) = part else { return Ok(()) };
+    let flags = if part.all { ALL } else { 0 } | if part.bucket.is_some() { BUCKET } else { 0 };
+    put.u32(part.next)?;
+    put.u16(part.bucket.unwrap_or(0))?;
+    put.array(&[flags, 0])?;
+    put.u64(part.inside.0)?;
+    put.u64(part.outside.0)
 }
 
 fn put_set(element: &SetElement<'_>, put: &mut Put<'_>) -> Result<(), Unencodable> {
@@ -189,7 +211,7 @@ pub(super) fn get<'a>(kind: Kind, get: &mut Get<'a>) -> Option<Record<'a>> {
             let (bulk, flows) = bulk(get)?;
             Record::BulkEnd { bulk, flows }
         }
-        Kind::BULK_REQUEST => Record::BulkRequest { from: get.u32()?, request: get.u32()? },
+        Kind::BULK_REQUEST => request(get)?,
         Kind::ROLE => {
             let term = Term(get.u32()?);
             let [group, role, owner, _] = get.array()?;
@@ -260,10 +282,27 @@ fn flow(get: &mut Get<'_>) -> Option<FlowId> {
     get.u64().map(FlowId::from_bits)
 }
 
-fn bulk(get: &mut Get<'_>) -> Option<(u32, u32)> {
-    let numbers = (get.u32()?, get.u32()?);
-    let _: [u8; BULK_REST.len()] = get.array()?;
-    Some(numbers)
+fn bulk(get: &mut Get<'_>) -> Option<(BulkId, u32)> {
+    let [number, other, first, request] = [get.u32()?, get.u32()?, get.u32()?, get.u32()?];
+    let [node, _, _, _] = get.array()?;
+    let whose = match node.checked_sub(1) {
+        Some(node) => Some((NodeId::new(node)?, request)),
+        None => None,
+    };
+    Some((BulkId { number, first, whose }, other))
+}
+
+fn request(get: &mut Get<'_>) -> Option<Record<'static>> {
+    let (first, request) = (get.u32()?, get.u32()?);
+    if get.is_empty() {
+        return Some(Record::BulkRequest { request, part: None });
+    }
+    let (next, bucket) = (get.u32()?, get.u16()?);
+    let [flags, _] = get.array()?;
+    let (inside, outside) = (Seq(get.u64()?), Seq(get.u64()?));
+    let (all, bucket) = (flags & ALL != 0, (flags & BUCKET != 0).then_some(bucket));
+    let part = Part { first, next, inside, outside, all, bucket };
+    Some(Record::BulkRequest { request, part: Some(part) })
 }
 
 fn set<'a>(get: &mut Get<'a>) -> Option<SetElement<'a>> {

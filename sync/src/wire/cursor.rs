@@ -75,6 +75,11 @@ impl<'a> Get<'a> {
         Some(bytes)
     }
 
+    /// Nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// All that is left.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)

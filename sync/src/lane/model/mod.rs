@@ -15,7 +15,7 @@ use super::{Datagram, DigestOutcome, Pace, ReceiveLane, SendLane};
 use crate::hands::Outbound;
 use crate::ids::{Group, Lane, NodeId, Seq, Term};
 use crate::mutation::{self, Mutation};
-use crate::records::{Record, Role};
+use crate::records::{Part, Record, Role};
 use crate::wire;
 
 const MS: u64 = 1_000_000;
@@ -36,7 +36,7 @@ enum Packet {
     Digest { seq: Seq, from: u16, buckets: Vec<u64> },
     Nack { from: u8, ranges: Vec<(Seq, Seq)> },
     Watermark { from: u8, seq: Seq },
-    Ask,
+    Ask { from: u8, request: u32, part: Option<Part> },
 }
 
 /// What a run is made of.
@@ -91,6 +91,8 @@ struct World {
     /// By time and a running number: to whom (0: the sender), what.
     flying: BTreeMap<(u64, u64), (u8, Packet)>,
     sent: u64,
+    /// By standby: the last request for a bulk.
+    asked: BTreeMap<u8, u32>,
     /// What was said, by datagram.
     said: Vec<Vec<(u32, Flow)>>,
     faults: bool,
@@ -111,6 +113,8 @@ impl World {
                 lane: ReceiveLane::new(node(1), lane(), plan.slots, rng.below(u64::MAX)),
                 copies: Copies::default(),
                 stamp: 0,
+                request: 0,
+                resumed: 0,
                 due: BTreeMap::new(),
                 due_at: 0,
                 seen: BTreeMap::new(),
@@ -127,6 +131,7 @@ impl World {
             standbys,
             flying: BTreeMap::new(),
             sent: 0,
+            asked: BTreeMap::new(),
             said: vec![Vec::new()],
             faults: true,
             cut: None,
@@ -289,7 +294,14 @@ impl World {
         match packet {
             Packet::Nack { from, ranges } => self.sender.missing(node(from), &ranges, now),
             Packet::Watermark { from, seq } => self.sender.watermark(node(from), seq, now),
-            Packet::Ask => self.sender.begin_bulk(now),
+            Packet::Ask { from, request, part } => {
+                // As a node does: one that others have passed is none.
+                let last = self.asked.entry(from).or_default();
+                if request > *last {
+                    *last = request;
+                    self.sender.begin_bulk_for(node(from), request, part);
+                }
+            }
             _ => panic!("not for a sender"),
         }
     }
@@ -319,7 +331,7 @@ impl World {
                 }
             }
             Packet::Nack { ranges, .. } => standby.lane.heard_missing(&ranges, now),
-            Packet::Watermark { .. } | Packet::Ask => panic!("not for a standby"),
+            Packet::Watermark { .. } | Packet::Ask { .. } => panic!("not for a standby"),
         }
     }
 
@@ -332,9 +344,8 @@ impl World {
                 out.push(Packet::Nack { from: id, ranges: ranges.to_vec() });
             }
             if standby.lane.wants_bulk() {
-                standby.stamp += 1;
-                standby.lane.begin(standby.stamp);
-                out.push(Packet::Ask);
+                let request = standby.ask();
+                out.push(Packet::Ask { from: id, request, part: standby.lane.wanted() });
             }
             if self.now >= standby.next_watermark {
                 standby.next_watermark = self.now + 5 * MS;
@@ -401,9 +412,11 @@ pub(super) fn run(plan: Plan, milliseconds: u64) {
     }
     if let Err(difference) = world.equal() {
         panic!(
-            "I1: {difference}\n{:#?}\n{:#?}",
+            "I1: {difference}\n{:#?}\n{:?}\n{:#?}\n{:?}",
             world.sender.counters(),
-            world.standbys.iter().map(|standby| standby.lane.counters()).collect::<Vec<_>>()
+            world.sender.bulk,
+            world.standbys.iter().map(|standby| standby.lane.counters()).collect::<Vec<_>>(),
+            world.standbys.iter().map(|standby| &standby.lane.awaited).collect::<Vec<_>>(),
         );
     }
     // A digest would send what waits for company, and says nothing to whoever does not have it yet.
@@ -482,6 +495,8 @@ fn a_broken_lane_is_noticed() {
         (Mutation::ReuseSeq, 40),
         (Mutation::ResolveWithoutChain, 40),
         (Mutation::ResolveWithoutExport, 40),
+        (Mutation::ResumeTooFar, 100),
+        (Mutation::ForgetEnds, 200),
     ] {
         let noticed = (0..most).find(|&seed| {
             let run = || mutation::with(Some(mutation), || run(Plan::of(seed), 200));

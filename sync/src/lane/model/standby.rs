@@ -111,6 +111,9 @@ pub(super) struct Standby {
     pub(super) lane: ReceiveLane,
     pub(super) copies: Copies,
     pub(super) stamp: u32,
+    pub(super) request: u32,
+    /// How often it asked for a part.
+    pub(super) resumed: u32,
     /// What must be there by its watermark, and up to which datagram that is.
     pub(super) due: BTreeMap<u32, Flow>,
     pub(super) due_at: u64,
@@ -130,6 +133,20 @@ impl Standby {
         if keep {
             self.copies.old.extend(flows.keys());
         }
+    }
+
+    /// It asks for what it wants, as this request.
+    pub(super) fn ask(&mut self) -> u32 {
+        self.request += 1;
+        let whose = (node(self.id), self.request);
+        if self.lane.can_resume() {
+            self.lane.resume(whose);
+            self.resumed += u32::from(self.lane.wanted().is_some());
+        } else {
+            self.stamp += 1;
+            self.lane.begin(self.stamp, whose);
+        }
+        self.request
     }
 
     /// I4 and I13: the table is at least what was said up to the watermark, and nothing that was ended is in it.

@@ -1,12 +1,18 @@
 //! Each rule of a lane by itself.
 
+mod bulk;
+mod doubt;
+mod pair;
 mod receive;
+mod repair;
+mod resume;
 mod send;
+mod sender;
 
 use packet::FlowKey;
 
 use crate::ids::{FlowId, Generation, Group, Lane, NodeId, Version};
-use crate::records::{FlowFull, FlowState, Proto, Record, Timeouts};
+use crate::records::{BulkId, FlowFull, FlowState, Proto, Record, Timeouts};
 use crate::wire;
 
 const MS: u64 = 1_000_000;
@@ -66,4 +72,17 @@ fn update(slot: u32, generation: u32, version: u32) -> Vec<u8> {
 
 fn delete(slot: u32, generation: u32, version: u32) -> Vec<u8> {
     bytes(&Record::Delete { id: id(slot, generation), version: Version(version) })
+}
+
+/// BULK_BEGIN of a bulk of all flows.
+fn begin(number: u32, slots: u32) -> Vec<u8> {
+    bytes(&Record::BulkBegin { bulk: BulkId { number, ..BulkId::default() }, slots })
+}
+
+fn mark(number: u32, slot: u32) -> Vec<u8> {
+    bytes(&Record::BulkMark { bulk: BulkId { number, ..BulkId::default() }, slot })
+}
+
+fn end(number: u32, flows: u32) -> Vec<u8> {
+    bytes(&Record::BulkEnd { bulk: BulkId { number, ..BulkId::default() }, flows })
 }

@@ -2,7 +2,7 @@
 
 use packet::{FlowKey, Tick};
 
-use super::{MS, bytes, delete, full, id, lane, node, update};
+use super::{MS, begin, bytes, delete, end, full, id, lane, mark, node, update};
 use crate::ids::{FlowId, Generation, Group, Lane, NodeId, Seq, Term, Version};
 use crate::lane::digest::Digest;
 use crate::lane::{DigestOutcome, ReceiveLane, Table};
@@ -47,7 +47,7 @@ impl Test {
     fn asked() -> Self {
         let mut lane = ReceiveLane::new(node(1), lane(), 100, 7);
         assert!(lane.wants_bulk() && !lane.is_whole());
-        lane.begin(1);
+        lane.begin(1, (node(2), 1));
         assert!(!lane.wants_bulk());
         Self { lane, words: Words::default(), now: MS }
     }
@@ -55,8 +55,7 @@ impl Test {
     /// One that is whole, by an empty bulk in datagram 1.
     fn whole() -> Self {
         let mut test = Self::asked();
-        let begin = bytes(&Record::BulkBegin { bulk: 1, slots: 100 });
-        test.data(1, &[begin, bytes(&Record::BulkEnd { bulk: 1, flows: 0 })]);
+        test.data(1, &[begin(1, 100), end(1, 0)]);
         assert!(test.lane.is_whole());
         assert_eq!((test.lane.sweep_due(), test.lane.sweep_due()), (Some(1), None));
         assert!(test.lane.poll(Tick(test.now)).is_none());
@@ -133,14 +132,14 @@ fn nothing_is_taken_before_a_bulk_was_asked_for() {
     let mut test = Test::asked();
     test.lane = ReceiveLane::new(node(1), lane(), 100, 7);
     assert!(test.data(41, &[full(1, 1, 1)]).is_empty());
-    test.lane.begin(3);
+    test.lane.begin(3, (node(2), 3));
     // It was on its way then; who knows what else was.
     assert!(test.data(40, &[full(1, 1, 1)]).is_empty());
     // A bulk that others asked for before does not count.
-    test.data(42, &[bytes(&Record::BulkEnd { bulk: 41, flows: 0 })]);
+    test.data(42, &[end(41, 0)]);
     assert!(!test.lane.is_whole() && test.watermark() == 0);
     assert_eq!(test.data(43, &[full(1, 1, 2)]), ["full 1v2 @1 #3"]);
-    test.data(44, &[bytes(&Record::BulkEnd { bulk: 42, flows: 0 })]);
+    test.data(44, &[end(42, 0)]);
     assert!(test.lane.is_whole() && test.watermark() == 44);
 }
 
@@ -148,12 +147,12 @@ fn nothing_is_taken_before_a_bulk_was_asked_for() {
 fn who_hears_nothing_before_it_asks_begins_with_the_first() {
     let mut test = Test::asked();
     // A bulk that began in 1,000 may have been asked for by others.
-    test.data(1_001, &[bytes(&Record::BulkEnd { bulk: 1_000, flows: 0 })]);
+    test.data(1_001, &[end(1_000, 0)]);
     assert!(!test.lane.is_whole());
     assert_eq!(test.lane.gaps(), 0);
     let mut test = Test::asked();
     test.lane.highest(Seq(1_000), Tick(test.now));
-    test.data(1_001, &[bytes(&Record::BulkEnd { bulk: 1_001, flows: 0 })]);
+    test.data(1_001, &[end(1_001, 0)]);
     assert!(test.lane.is_whole());
 }
 
@@ -294,7 +293,7 @@ fn too_many_gaps_are_given_up() {
     test.lane.highest(Seq(u64::MAX - 1), Tick(test.now));
     assert!(test.lane.wants_bulk() && test.watermark() == 1);
     // The bulk makes it whole again; its old flows have the old stamp.
-    test.lane.begin(2);
+    test.lane.begin(2, (node(2), 2));
     test.data(u64::MAX, &[]);
     assert_eq!(test.lane.gaps(), 0);
 }
@@ -385,7 +384,7 @@ fn an_update_that_nothing_precedes_is_asked_for_in_full() {
     assert_eq!(test.watermark(), 3);
     // While a bulk is coming, it will bring it.
     let mut test = Test::asked();
-    test.data(1, &[bytes(&Record::BulkBegin { bulk: 1, slots: 100 })]);
+    test.data(1, &[begin(1, 100)]);
     test.data(2, &[update(1, 1, 2)]);
     assert_eq!(test.lane.gaps(), 0);
     assert_eq!(test.data(3, &[full(1, 1, 3)]), ["full 1v3 @1 #1"]);
@@ -395,11 +394,11 @@ fn an_update_that_nothing_precedes_is_asked_for_in_full() {
 fn a_bulk_ends_when_all_before_its_end_is_there() {
     let mut test = Test::whole();
     test.data(2, &[full(1, 1, 1), full(2, 1, 1)]);
-    test.lane.begin(2);
+    test.lane.begin(2, (node(2), 2));
     // It misses nothing, so it stays what it is.
     assert!(test.lane.is_whole());
-    test.data(3, &[bytes(&Record::BulkBegin { bulk: 3, slots: 100 })]);
-    test.data(5, &[bytes(&Record::BulkEnd { bulk: 3, flows: 1 })]);
+    test.data(3, &[begin(3, 100)]);
+    test.data(5, &[end(3, 1)]);
     assert_eq!(test.lane.sweep_due(), None);
     // The same version under a new stamp says that it lives.
     assert_eq!(test.data(4, &[full(1, 1, 1)]), ["full 1v1 @1 #2"]);
@@ -418,23 +417,17 @@ fn a_bulk_ends_when_all_before_its_end_is_there() {
 #[test]
 fn the_end_of_a_bulk_may_come_by_repair() {
     let mut test = Test::asked();
-    test.data(1, &[bytes(&Record::BulkBegin { bulk: 1, slots: 100 })]);
+    test.data(1, &[begin(1, 100)]);
     // 2 had records and the end. It comes again in 5, of which the records are in 4.
     test.data(3, &[]);
-    test.data(5, &[bytes(&Record::BulkEnd { bulk: 1, flows: 1 }), resolve(2, 1)]);
+    test.data(5, &[end(1, 1), resolve(2, 1)]);
     assert!(!test.lane.is_whole());
     test.data(4, &[full(1, 1, 2)]);
     assert!(test.lane.is_whole() && test.watermark() == 5);
     // The beginning of somebody's earlier bulk, repaired, is not that of ours.
     test.data(8, &[]);
-    test.lane.begin(2);
-    test.data(
-        9,
-        &[
-            bytes(&Record::BulkBegin { bulk: 7, slots: 1 }),
-            bytes(&Record::BulkEnd { bulk: 7, flows: 0 }),
-        ],
-    );
+    test.lane.begin(2, (node(2), 2));
+    test.data(9, &[begin(7, 1), end(7, 0)]);
     assert_eq!(test.lane.counters().bulks, 1);
 }
 
@@ -453,11 +446,11 @@ fn a_bulk_that_does_not_come_is_wanted_again() {
     };
     assert!(!wait(&mut test, 240));
     assert!(wait(&mut test, 20));
-    test.lane.begin(2);
+    test.lane.begin(2, (node(2), 2));
     test.nack();
-    test.data(2, &[bytes(&Record::BulkBegin { bulk: 2, slots: 100 })]);
+    test.data(2, &[begin(2, 100)]);
     assert!(!wait(&mut test, 4_000));
-    test.data(3, &[bytes(&Record::BulkMark { bulk: 2, slot: 10 })]);
+    test.data(3, &[mark(2, 10)]);
     assert!(!wait(&mut test, 4_000));
     assert!(wait(&mut test, 2_000), "it does not go on");
 }

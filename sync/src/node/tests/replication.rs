@@ -83,8 +83,43 @@ fn what_ended_during_a_cut_is_gone_after_it() {
     }
     net.run(5_000);
     assert_eq!(net.outside(1).table().len(), 40);
+    let (bulks, sweeps) = (net.counter(1, "bulks_asked"), net.counter(1, "sweeps"));
     net.mend();
     net.run(3_000);
+    let table = net.outside(0).table();
+    assert_eq!(net.outside(1).table(), table);
+    assert!(net.status(1).synchronised);
+    assert_eq!((net.counter(1, "bulks_asked"), net.counter(1, "sweeps")), (bulks, sweeps));
+}
+
+#[test]
+fn after_a_long_cut_only_what_changed_is_said() {
+    let mut net = Net::new(2, |number| Config { window: 16, ..config(number) });
+    net.promote(0).unwrap();
+    net.run(10);
+    for flow in 1..=40 {
+        net.outside(0).packet(flow);
+    }
+    net.run(500);
+    let before: Vec<_> =
+        ["bulks_asked", "sweeps"].iter().map(|name| net.counter(1, name)).collect();
+    let bulk = net.counter(0, "records_bulk");
+    net.cut(0, 1);
+    for flow in 1..=5 {
+        net.outside(0).end(flow);
+    }
+    for _ in 0..40 {
+        net.outside(0).packet(7);
+        net.run(2);
+    }
+    net.run(1_000);
+    net.mend();
+    net.run(500);
+    assert_eq!(net.counter(1, "parts_asked"), 1);
+    let after: Vec<_> = ["bulks_asked", "sweeps"].iter().map(|name| net.counter(1, name)).collect();
+    assert_eq!(after, before, "other lanes have nothing to do with it, and nothing is swept");
+    assert_eq!((net.counter(0, "parts_given"), net.counter(0, "records_bulk")), (1, bulk));
+    assert!(net.counter(0, "records_repair") < 20);
     let table = net.outside(0).table();
     assert_eq!(net.outside(1).table(), table);
     assert!(net.status(1).synchronised);
