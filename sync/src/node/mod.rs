@@ -418,6 +418,17 @@ impl Node {
         self.hello = self.hello.min(now.max(after(self.greeted, HELLO_SOON)));
     }
 
+    /// Has the lane of one of the owner's flows believe that it ended; which flow. What is in the table, is the caller's.
+    #[cfg(test)]
+    pub(crate) fn tear(&mut self, which: u32) -> Option<FlowId> {
+        let origin = self.origin.as_mut()?;
+        let living: Vec<FlowId> =
+            origin.lanes().flat_map(|lane| lane.living().collect::<Vec<_>>()).collect();
+        let id = *living.get(which as usize % living.len().max(1))?;
+        origin.lane(id.lane())?.corrupt(id.slot(), false);
+        Some(id)
+    }
+
     fn highest(&self, lane: Lane) -> Seq {
         self.lanes.get(lane.index()).map_or(Seq(0), SendLane::highest)
     }

@@ -19,7 +19,7 @@
 //!
 //! I8 is loom's (`crate::ring`), I11 the decoder's (`crate::wire`), I14, I15, I16 are the dataplane's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use packet::FlowKey;
 
@@ -73,6 +73,8 @@ pub(super) struct Invariants {
     forwarders: BTreeMap<Claim, u32>,
     /// Tables are too small for all: flows may come and go.
     small: bool,
+    /// By node: flows that were taken from it. They may come back, and it may not know that they are missing.
+    torn: BTreeSet<(usize, Number)>,
     pub(super) violation: Option<Violation>,
 }
 
@@ -80,7 +82,25 @@ impl Invariants {
     pub(super) fn new(workers: &[usize], small: bool) -> Self {
         let tables =
             workers.iter().map(|count| (0..*count).map(|_| Table::default()).collect()).collect();
-        Self { truth: BTreeMap::new(), tables, forwarders: BTreeMap::new(), small, violation: None }
+        Self {
+            truth: BTreeMap::new(),
+            tables,
+            forwarders: BTreeMap::new(),
+            small,
+            torn: BTreeSet::new(),
+            violation: None,
+        }
+    }
+
+    /// A flow was taken from a node.
+    pub(super) fn tear(&mut self, node: usize, worker: usize, number: Number) {
+        self.tables[node][worker].flows.remove(&number);
+        self.torn.insert((node, number));
+    }
+
+    /// Whether a flow was taken from a node, and did not come back.
+    pub(super) fn is_torn(&self, node: usize, number: Number) -> bool {
+        self.torn.contains(&(node, number))
     }
 
     /// Notes the first violation.
@@ -151,6 +171,7 @@ impl Invariants {
             let number = view.number();
             let truth = self.truth.entry(number).or_default();
             truth.had |= 1 << node;
+            self.torn.remove(&(node, number));
             let known = truth.states.get(&view.change());
             if !known.is_some_and(|states| states.contains(&view)) {
                 failed = failed.or(Some(("I12", format!("{view:?} never was: {known:?}"))));
@@ -211,7 +232,9 @@ impl Invariants {
         }
         let (mine, theirs) = (self.flows(node), self.flows(owner));
         let old = |number: &Number| self.truth.get(number).is_some_and(|truth| truth.began < since);
-        let missing = theirs.keys().find(|number| old(number) && !mine.contains_key(number));
+        let missing = theirs.keys().find(|number| {
+            old(number) && !mine.contains_key(number) && !self.is_torn(node, **number)
+        });
         let dead = mine.keys().find(|number| {
             !theirs.contains_key(number)
                 && self.truth.get(number).is_some_and(|t| t.ended.is_some_and(|at| at < since))

@@ -255,6 +255,26 @@ impl Machine {
         }
     }
 
+    /// One of the owner's flows goes, and the node believes that it ended: of which worker it was, and which it was. `None`: there is
+    /// none, or workers are behind.
+    pub(super) fn tear(&mut self, which: u32, now: Tick) -> Option<(usize, Number)> {
+        if self.role != Role::Standby || !self.applied() {
+            return None;
+        }
+        let id = self.node.tear(which)?.to_bits();
+        self.workers.iter_mut().enumerate().find_map(|(worker, Worker { shard, .. })| {
+            let slot = shard.slot_of(id)?;
+            let number = View::of(shard, slot, shard.flow(slot)?).number();
+            shard.remove(id, now);
+            Some((worker, number))
+        })
+    }
+
+    pub(super) fn counter(&self, name: &str) -> u64 {
+        let counters = self.status(Tick(0)).counters;
+        counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, count)| *count)
+    }
+
     /// A worker's turn: what has ended by itself, and whether anything happened.
     pub(super) fn turn(&mut self, worker: usize, now: Tick) -> (Vec<Number>, usize) {
         let Worker { shard, replica, .. } = &mut self.workers[worker];

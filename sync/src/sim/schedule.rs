@@ -110,6 +110,8 @@ pub(super) enum Fault {
     Forge { node: u8, kind: Forgery },
     /// A full disk: nothing can be saved.
     Disk { node: u8, lasts: u64 },
+    /// A standby loses one of the flows that it has, and believes that it ended.
+    Tear { node: u8, which: u32 },
 }
 
 /// What a stranger sends.
@@ -231,6 +233,31 @@ impl Schedule {
             let lasts = rng.u64(5 * MILLI..60 * MILLI);
             let at = rng.u64(20 * MILLI..shape.lasts);
             schedule.events.push(Event { at, fault: Fault::StopSync { node, lasts } });
+        }
+        schedule.events.sort_by_key(|event| event.at);
+        schedule
+    }
+
+    /// A schedule of a seed in which standbys lose flows without noticing. The owner stays the same: from another nobody could have them.
+    pub(super) fn torn(seed: u64) -> Self {
+        let mut schedule = Self::new(seed);
+        let shape = &mut schedule.shape;
+        for node in &mut shape.nodes {
+            node.slots = node.slots.max(128);
+        }
+        (shape.silence, shape.short_lived) = (None, false);
+        schedule.events.retain(|event| {
+            use Fault::{Cut, Forge, Resync, Ruleset, Slow, StopWorker, Verify, Weather};
+            let cuts = matches!(event.fault, Cut { .. } | Weather { .. } | Slow { .. });
+            let asks = matches!(event.fault, Resync { .. } | Verify { .. } | Ruleset { .. });
+            cuts || asks || matches!(event.fault, StopWorker { .. } | Forge { .. })
+        });
+        let mut rng = Rng::with_seed(seed ^ 0x746f_726e);
+        for _ in 0..rng.usize(1..4) {
+            let node = rng.u8(..shape.nodes.len() as u8);
+            let at = rng.u64(50 * MILLI..shape.lasts);
+            let which = rng.u32(..);
+            schedule.events.push(Event { at, fault: Fault::Tear { node, which } });
         }
         schedule.events.sort_by_key(|event| event.at);
         schedule

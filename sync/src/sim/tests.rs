@@ -66,6 +66,29 @@ fn crowded_schedules() {
     }
 }
 
+/// What standbys lost without noticing is found by digests, and comes back while all else goes on.
+#[test]
+fn torn_schedules() {
+    let (mut torn, mut alarms, mut healed) = (0, 0, 0);
+    for seed in 0..150 {
+        let outcome = check_one(seed, &Schedule::torn(seed));
+        torn += outcome.torn;
+        alarms += outcome.alarms;
+        healed = healed.max(outcome.healed);
+    }
+    println!("{torn} flows lost, {alarms} alarms, healed within {healed} ns");
+    assert!(torn > 50 && alarms > 20, "{torn} flows lost, {alarms} alarms");
+}
+
+#[test]
+fn repaired_without_doubt() {
+    let broken = |seed: &u64| {
+        let run = || World::run(&Schedule::torn(*seed));
+        with(Some(Mutation::RepairWithoutDoubt), run).violation.is_some()
+    };
+    assert!((0..30).any(|seed| broken(&seed)), "nobody noticed");
+}
+
 #[test]
 fn a_seed_is_a_run() {
     for seed in 0..20 {
@@ -91,7 +114,10 @@ fn soak() {
                     if number >= count {
                         return;
                     }
-                    check(from.wrapping_add(number));
+                    let seed = from.wrapping_add(number);
+                    let torn = seed % 10 == 9;
+                    let schedule = if torn { Schedule::torn(seed) } else { Schedule::new(seed) };
+                    check_one(seed, &schedule);
                     if number % 1000 == 999 {
                         println!("{} of {count} schedules from seed {from} on", number + 1);
                     }

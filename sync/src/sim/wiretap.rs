@@ -142,6 +142,7 @@ impl Wiretap {
                             // Another flow in its slot says that it is gone.
                             None => {
                                 !invariants.has_ended(*number)
+                                    && !invariants.is_torn(node, *number)
                                     && self.latest.get(&slot_of(*id)) == Some(&id.generation())
                             }
                         },

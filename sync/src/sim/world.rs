@@ -126,6 +126,10 @@ pub(super) struct Outcome {
     pub(super) digest: u64,
     /// How long after the last fault all agreed.
     pub(super) healed: u64,
+    /// Flows that a standby lost without noticing.
+    pub(super) torn: u64,
+    /// Digests that differed twice.
+    pub(super) alarms: u64,
 }
 
 /// The cluster, its network, clients and arbiter.
@@ -572,29 +576,6 @@ impl World {
 }
 
 mod faults;
-
-/// Whether a forged datagram is one that nobody may heed.
-fn forge(rng: &mut Rng, kind: Forgery, of: &[u8]) -> Vec<u8> {
-    let mut bytes = of.to_vec();
-    match kind {
-        Forgery::Replay => {}
-        Forgery::Truncated => bytes.truncate(rng.usize(..bytes.len().max(1))),
-        Forgery::Flipped => {
-            if !bytes.is_empty() {
-                let at = rng.usize(..bytes.len());
-                bytes[at] ^= 1 << rng.u8(..8);
-            }
-        }
-        Forgery::Renamed => {
-            // The sender's number.
-            if let Some(node) = bytes.get_mut(6) {
-                *node = (*node + 1 + rng.u8(..2)) % 4;
-            }
-        }
-        Forgery::Noise => bytes.iter_mut().for_each(|byte| *byte = rng.u8(..)),
-    }
-    bytes
-}
 
 /// Virtual time in which nothing but a look is due.
 const _: () = assert!(LOOK > MICRO);

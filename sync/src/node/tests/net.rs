@@ -218,6 +218,11 @@ impl Outside {
         self.flows.iter().map(|(flow, entry)| (*flow, entry.value)).collect()
     }
 
+    /// This flow is not in the table any more, and nobody was told.
+    pub(super) fn forget(&mut self, id: FlowId) {
+        self.flows.retain(|_, entry| entry.id != id);
+    }
+
     /// The worker applies nothing for the time being.
     pub(super) fn pause(&mut self, paused: bool) {
         self.applies = !paused;
@@ -396,6 +401,8 @@ pub(super) struct Net {
     config: fn(u8) -> Config,
     /// Sees, and may drop, each datagram.
     pub(super) filter: Box<dyn FnMut(&wire::Header) -> bool>,
+    /// Between passes.
+    pub(super) step: u64,
     /// All that was sent: who, when, what.
     pub(super) seen: Vec<(u8, Tick, wire::Header)>,
 }
@@ -448,6 +455,7 @@ impl Net {
             disks: vec![Saved::default(); count.into()],
             config,
             filter: Box::new(|_| true),
+            step: PASS,
             seen: Vec::new(),
         }
     }
@@ -529,7 +537,7 @@ impl Net {
 
     /// A pass of all sync threads and workers.
     pub(super) fn pass(&mut self) {
-        self.now = after(self.now, PASS);
+        self.now = after(self.now, self.step);
         let now = self.now;
         for machine in self.machines.iter_mut().flatten().filter(|machine| !machine.stopped) {
             let Machine { node, outside, inbox, .. } = machine;

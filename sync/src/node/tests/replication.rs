@@ -216,6 +216,29 @@ fn verify_finds_all_the_same() {
 }
 
 #[test]
+fn what_a_standby_lost_without_noticing_is_back_within_two_hundred_seconds() {
+    let mut net = pair();
+    let table = net.outside(0).table();
+    let bulks = net.counter(1, "bulks_asked");
+    let id = net.machine(1).node.tear(17).unwrap();
+    net.outside(1).forget(id);
+    assert_ne!(net.outside(1).table(), table);
+    let bulk = net.counter(0, "records_bulk");
+    let repair = net.counter(0, "records_repair");
+    // Nothing happens for long; it need not be looked at so closely.
+    net.step = MS;
+    let took = net.until(200_000, |net| net.counter(1, "digest_alarms") > 0);
+    assert!(took > 90_000 * MS, "once is no error yet");
+    assert!(net.status(1).alarms.iter().any(|alarm| alarm.contains("differed")));
+    net.run(50);
+    assert_eq!(net.outside(1).table(), table);
+    assert!(net.status(1).synchronised);
+    assert_eq!(net.counter(1, "bulks_asked"), bulks);
+    assert_eq!((net.counter(1, "parts_asked"), net.counter(0, "records_bulk")), (1, bulk));
+    assert_eq!(net.counter(0, "records_repair"), repair + 1, "the bucket has one flow");
+}
+
+#[test]
 fn a_silent_lane_is_heard() {
     let mut net = pair();
     net.seen.clear();

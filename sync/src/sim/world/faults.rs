@@ -70,6 +70,7 @@ impl World {
                 return self.command(usize::from(node), Command::Ruleset(rules));
             }
             Fault::Forge { node, kind } => return self.forged(usize::from(node), kind),
+            Fault::Tear { node, which } => return self.tear(usize::from(node), which),
         };
         self.network.perfect_since = self.now;
         self.put(at, What::Over(undo));
@@ -128,6 +129,26 @@ impl World {
         self.wake(node, self.now);
     }
 
+    /// A standby loses a flow and does not notice: no fault that there may be, but one in the program.
+    fn tear(&mut self, node: usize, which: u32) {
+        let now = self.local(node);
+        let Some(machine) = &mut self.places[node].machine else { return };
+        if let Some((worker, number)) = machine.tear(which, now) {
+            self.invariants.tear(node, worker, number);
+            self.outcome.torn += 1;
+        }
+    }
+
+    /// While it is not known that all flows are the same, an operator compares them again and again.
+    fn compare(&mut self) {
+        let active = |place: &Place| place.machine.as_ref().is_some_and(|m| m.role == Role::Active);
+        if self.now.is_multiple_of(10 * LOOK)
+            && let Some(node) = self.places.iter().position(active)
+        {
+            self.command(node, Command::Verify);
+        }
+    }
+
     /// A stranger sends a node something: I10.
     fn forged(&mut self, node: usize, kind: Forgery) {
         if self.recorded.is_empty() {
@@ -161,11 +182,19 @@ impl World {
         self.arbitrate();
         self.look_at_synchronised();
         let Some(since) = self.healing else { return false };
+        if self.outcome.torn > 0 {
+            self.compare();
+        }
         match self.disagreement() {
             None => {
                 let agreed = *self.agreed.get_or_insert(self.now);
                 self.outcome.healed = agreed - since;
-                self.now - agreed >= STAYS
+                let is_over = self.now - agreed >= STAYS;
+                if is_over {
+                    let machines = self.places.iter().filter_map(|place| place.machine.as_ref());
+                    self.outcome.alarms = machines.map(|m| m.counter("digest_alarms")).sum();
+                }
+                is_over
             }
             Some(what) => {
                 self.agreed = None;
@@ -319,4 +348,27 @@ impl World {
         }
         None
     }
+}
+
+/// A datagram that nobody may heed, made of one that was sent.
+fn forge(rng: &mut Rng, kind: Forgery, of: &[u8]) -> Vec<u8> {
+    let mut bytes = of.to_vec();
+    match kind {
+        Forgery::Replay => {}
+        Forgery::Truncated => bytes.truncate(rng.usize(..bytes.len().max(1))),
+        Forgery::Flipped => {
+            if !bytes.is_empty() {
+                let at = rng.usize(..bytes.len());
+                bytes[at] ^= 1 << rng.u8(..8);
+            }
+        }
+        Forgery::Renamed => {
+            // The sender's number.
+            if let Some(node) = bytes.get_mut(6) {
+                *node = (*node + 1 + rng.u8(..2)) % 4;
+            }
+        }
+        Forgery::Noise => bytes.iter_mut().for_each(|byte| *byte = rng.u8(..)),
+    }
+    bytes
 }
