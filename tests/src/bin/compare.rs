@@ -1,5 +1,5 @@
-//! `compare [RATE...]`: an atomic cut under a flood of new flows, twinwall beside Linux with conntrackd, in one run; see
-//! `benches/README.md`. Takes root, keepalived and conntrackd.
+//! `compare [alone] [RATE[:LOSS]...]`: an atomic cut under a flood of new flows, twinwall beside Linux with conntrackd, in one run; see
+//! `benches/README.md`. `alone`: without the latter. Takes root, keepalived and conntrackd.
 
 use std::{process::ExitCode, time::Duration};
 use tests::{
@@ -26,8 +26,12 @@ struct Row {
 }
 
 fn main() -> ExitCode {
-    let rates: Vec<u32> = std::env::args().skip(1).filter_map(|rate| rate.parse().ok()).collect();
-    let rates = if rates.is_empty() { vec![10_000, 20_000, 50_000] } else { rates };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let is_alone = words.iter().any(|word| word == "alone");
+    let mut cuts: Vec<(u32, u32)> = words.iter().flat_map(|word| asked(word)).collect();
+    if cuts.is_empty() {
+        cuts = ["10000", "20000", "50000"].into_iter().flat_map(asked).collect();
+    }
     println!(
         "{:<9} {:>7} {:>5} | {:>6} {:>6} {:>6} {:>7} {:>7} | {:>8} | {:>6} {:>6} | note",
         "system",
@@ -47,14 +51,24 @@ fn main() -> ExitCode {
         "", "asked", "", "", "lost", "lost", "lost", "ms", "ms", "us", "us"
     );
     let mut good = true;
-    for &rate in &rates {
-        for percent in PERCENT {
-            good &= show("twinwall", rate, percent, twice(|| twinwall(rate, percent)));
+    for (rate, percent) in cuts {
+        good &= show("twinwall", rate, percent, twice(|| twinwall(rate, percent)));
+        if !is_alone {
             good &= show("conntrackd", rate, percent, twice(|| kernel(rate, percent)));
         }
     }
     tests::sweep();
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What a word of the command line asks for: a rate with a loss, or with each.
+fn asked(word: &str) -> Vec<(u32, u32)> {
+    let (rate, loss) = word.split_once(':').map_or((word, None), |(rate, loss)| (rate, Some(loss)));
+    let Ok(rate) = rate.parse() else { return Vec::new() };
+    match loss.map(str::parse) {
+        None => PERCENT.map(|percent| (rate, percent)).to_vec(),
+        Some(percent) => percent.into_iter().map(|percent| (rate, percent)).collect(),
+    }
 }
 
 fn show(system: &str, rate: u32, percent: u32, row: tests::Result<Row>) -> bool {
@@ -108,13 +122,18 @@ fn twinwall(rate: u32, percent: u32) -> tests::Result<Row> {
     if second.has_addresses()? {
         return Err(early());
     }
+    let synchronised = second.ha_field("/synchronised")? == true;
     let cut = first.cut();
     wait_until("node 2 to be active", Duration::from_secs(20), || {
         Ok(second.role()? == "active" && second.has_addresses()?)
     })?;
     let (flows, said) = flood.finish(cut)?;
     let cpu = per_flow(before, after, rate);
-    Ok(Row { flows, probe: talk.finish()?, said, cpu, note: String::new() })
+    let mut note = String::from(if synchronised { "" } else { "not synchronised at the cut" });
+    if flows.established_lost > 0 {
+        note.push_str(&format!("lost {:?}\n{}", flows.examples, pair.explain()));
+    }
+    Ok(Row { flows, probe: talk.finish()?, said, cpu, note })
 }
 
 fn kernel(rate: u32, percent: u32) -> tests::Result<Row> {
