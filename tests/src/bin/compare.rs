@@ -123,15 +123,20 @@ fn twinwall(rate: u32, percent: u32) -> tests::Result<Row> {
         return Err(early());
     }
     let synchronised = second.ha_field("/synchronised")? == true;
+    let lag = first.ha_field("/lag_us")?;
     let cut = first.cut();
     wait_until("node 2 to be active", Duration::from_secs(20), || {
         Ok(second.role()? == "active" && second.has_addresses()?)
     })?;
     let (flows, said) = flood.finish(cut)?;
     let cpu = per_flow(before, after, rate);
-    let mut note = String::from(if synchronised { "" } else { "not synchronised at the cut" });
+    let us = |name: &str| lag.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let mut note = format!("lag p50 {} us, p99 {} us", us("p50"), us("p99"));
+    if !synchronised {
+        note.push_str(", not synchronised at the cut");
+    }
     if flows.established_lost > 0 {
-        note.push_str(&format!("lost {:?}\n{}", flows.examples, pair.explain()));
+        note.push_str(&format!(", lost {:?}\n{}", flows.examples, pair.explain()));
     }
     Ok(Row { flows, probe: talk.finish()?, said, cpu, note })
 }

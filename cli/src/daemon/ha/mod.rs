@@ -211,6 +211,7 @@ pub(super) struct Plan {
     handle: Arc<Handle>,
     origin: Instant,
     ports: Vec<u32>,
+    pace: Pace,
 }
 
 impl Plan {
@@ -255,7 +256,8 @@ impl Plan {
                 }
             },
             lease: u64::from(*ha.lease_ms.get_ref()) * MS,
-            flush: u64::from(ha.flush_us) * 1000,
+            // The thread's naps are what changes come together by.
+            flush: 0,
             bytes_per_second: u64::from(ha.bandwidth_mbit) * 125_000,
             unsynchronised_after: u64::from(ha.promote_unsynchronised_s) * 1000 * MS,
             acks: ha.defer.as_ref().map_or(1, |defer| *defer.acks.get_ref() as u8),
@@ -282,6 +284,7 @@ impl Plan {
             handle: Arc::new(Handle { asks, bell, exchange: OnceLock::new() }),
             origin,
             ports,
+            pace: Pace { nap: Duration::from_micros(u64::from(ha.flush_us)) },
             config,
         }))
     }
@@ -314,8 +317,20 @@ impl Plan {
         owners: Owners,
         rules: SharedRules,
     ) -> Result<Cluster, DaemonError> {
-        let Self { config, keys, links, path, saved, standing, ends, asked, origin, ports, .. } =
-            self;
+        let Self {
+            config,
+            keys,
+            links,
+            path,
+            saved,
+            standing,
+            ends,
+            asked,
+            origin,
+            ports,
+            pace,
+            ..
+        } = self;
         let (handle, control) = (self.handle, control.clone());
         let bell = handle.bell.clone();
         let ring = {
@@ -339,7 +354,6 @@ impl Plan {
                 ears.push(Ears { urgent, lazy });
                 told.push(RefCell::new(inbound));
             }
-            let pace = Pace { nap: Duration::from_nanos(config.flush) };
             let hands = DaemonHands {
                 links: Links::open(links, now),
                 saving,

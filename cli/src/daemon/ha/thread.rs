@@ -7,8 +7,8 @@
 //!
 //! # Sleep
 //!
-//! While there is something to do the thread naps for [`Pace::nap`], so that records come together and one wake-up serves many;
-//! workers do not ring then. After some passes in which there was nothing it sleeps until the node's next moment, a datagram, or
+//! While there is something to do the thread naps for [`Pace::nap`], so that records come together and one wake-up serves many: all
+//! that a pass finds leaves at its end. Workers do not ring then. After some passes in which there was nothing it sleeps until the node's next moment, a datagram, or
 //! the bell, which workers ring as long as [`Standing::may_sleep`] says that the thread sleeps.
 //!
 //! # Who may touch what
