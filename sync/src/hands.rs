@@ -158,6 +158,10 @@ pub trait Hands {
     /// A neighbour or an element of a set that is not a worker's to apply: a wire record.
     fn apply_elsewhere(&mut self, record: &[u8]);
 
+    /// Another node asks this one, the owner, for all that there is: neighbours and elements of sets are to be said, too, whether they
+    /// were said before or not.
+    fn say_elsewhere(&mut self) {}
+
     /// Another node's daemon said this, by [`Node::say_control`](crate::node::Node::say_control); it may be for a third.
     fn control(&mut self, _: NodeId, _: &[u8]) {}
 

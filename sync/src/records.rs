@@ -110,6 +110,10 @@ pub struct SetElement<'a> {
     pub data: &'a [u8],
     /// Milliseconds that it has left; 0: no timeout.
     pub remaining: u32,
+    /// Milliseconds that it lives for without a refresh; 0: no timeout.
+    pub timeout: u32,
+    /// Of two words on an element, the one with the greater version is the later.
+    pub version: u64,
 }
 
 /// A station on a port's link.

@@ -132,13 +132,16 @@ fn flows() -> Vec<Vector> {
 fn others() -> Vec<Vector> {
     let element = SetElement {
         family: 2,
-        gone: true,
+        gone: false,
         table: b"filter",
         set: b"seen",
         key: &[10, 0, 0, 1],
         data: &[0, 0, 0, 7],
-        remaining: 60_000,
+        remaining: 59_000,
+        timeout: 60_000,
+        version: 0x6_0000_0203,
     };
+    let gone = SetElement { gone: true, data: &[], remaining: 0, timeout: 0, ..element };
     let mut addr = [0; 16];
     addr[..4].copy_from_slice(&[10, 0, 0, 1]);
     let mac = [2, 0, 0, 0, 0, 1];
@@ -159,7 +162,12 @@ fn others() -> Vec<Vector> {
     let (inside, outside) = (Seq(0), Seq(u64::MAX));
     let bucket = Part { first: 0, next: 0, inside, outside, all: false, bucket: Some(77) };
     vec![
-        ("set-element", "SET_ELEM: an element of a map is gone", Record::Set(element)),
+        (
+            "set-element",
+            "SET_ELEM: an element of a map, in term 6, with 59 of 60 seconds left",
+            Record::Set(element),
+        ),
+        ("set-element-gone", "SET_ELEM: it was deleted", Record::Set(gone)),
         (
             "neighbour",
             "NEIGH: 10.0.0.1 is at 02:00:00:00:00:01",

@@ -3,7 +3,7 @@
 use packet::Tick;
 
 use crate::hands::Hands;
-use crate::ids::{Epoch, NodeId};
+use crate::ids::{Epoch, Lane, NodeId, Seq};
 use crate::records::{Record, Role};
 use crate::wire::{self, Flags, Header, Malformed, Type};
 use crate::{Mutation, mutated};
@@ -98,7 +98,7 @@ impl Node {
             Type::Data => return self.data(header, records, now, hands),
             Type::Nack => {
                 self.counters.nacks += 1;
-                self.nack(header, records, now);
+                self.nack(header, records, now, hands);
             }
             Type::Heartbeat => {
                 self.counters.heartbeats += 1;
@@ -293,7 +293,7 @@ impl Node {
         }
     }
 
-    fn nack(&mut self, header: &Header, records: &[u8], now: Tick) {
+    fn nack(&mut self, header: &Header, records: &[u8], now: Tick, hands: &mut dyn Hands) {
         let from = header.node;
         // Whose lane it is about: WATERMARK stands before what is said of a lane.
         let mut whose: Option<(NodeId, Epoch, u8)> = None;
@@ -315,8 +315,7 @@ impl Node {
                 if let Record::Missing(ranges) = record
                     && let Some(origin) = &mut self.origin
                     && (origin.node, origin.epoch) == (node, epoch)
-                    && let Some(lane) =
-                        crate::ids::Lane::new(number).and_then(|lane| origin.lane(lane))
+                    && let Some(lane) = Lane::new(number).and_then(|lane| origin.lane(lane))
                 {
                     lane.heard_missing(&ranges, now);
                 }
@@ -338,6 +337,11 @@ impl Node {
                     asked.request = Some(request);
                     // One that runs already is joined.
                     lane.begin_bulk_for(from, request, part);
+                    // What is not a flow's goes by this lane; and a bucket alone is asked for by who misses nothing.
+                    let misses = part.is_none_or(|part| part.outside != Seq(u64::MAX));
+                    if index == Lane::FIRST.index() && misses {
+                        hands.say_elsewhere();
+                    }
                 }
                 _ => {}
             }

@@ -89,6 +89,15 @@ fn bytes(most: usize) -> impl Strategy<Value = &'static [u8]> {
     vec(any::<u8>(), 0..=most).prop_map(|bytes| &*bytes.leak())
 }
 
+prop_compose! {
+    fn element()(
+        family in any::<u8>(), gone in any::<bool>(), table in bytes(20), set in bytes(20), key in bytes(64), data in bytes(64),
+        remaining in any::<u32>(), timeout in any::<u32>(), version in any::<u64>(),
+    ) -> SetElement<'static> {
+        SetElement { family, gone, table, set, key, data, remaining, timeout, version }
+    }
+}
+
 /// Any record.
 pub(crate) fn record() -> impl Strategy<Value = Record<'static>> {
     let version = || any::<u32>().prop_map(Version);
@@ -103,12 +112,8 @@ pub(crate) fn record() -> impl Strategy<Value = Record<'static>> {
         id().prop_map(Record::Request),
         (id(), version()).prop_map(|(id, version)| Record::DeferAck { id, version }),
     ];
-    let set =
-        (any::<u8>(), any::<bool>(), bytes(20), bytes(20), bytes(64), bytes(64), any::<u32>());
     let others = prop_oneof![
-        set.prop_map(|(family, gone, table, set, key, data, remaining)| {
-            Record::Set(SetElement { family, gone, table, set, key, data, remaining })
-        }),
+        element().prop_map(Record::Set),
         (any::<u32>(), any::<u8>(), any::<[u8; 16]>(), any::<[u8; 6]>()).prop_map(
             |(port, family, addr, mac)| Record::Neighbour(Neighbour { port, family, addr, mac })
         ),

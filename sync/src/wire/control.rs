@@ -166,6 +166,8 @@ fn put_set(element: &SetElement<'_>, put: &mut Put<'_>) -> Result<(), Unencodabl
     let short = |bytes: &[u8]| u8::try_from(bytes.len()).map_err(|_| Unencodable::TooLong);
     let long = |bytes: &[u8]| u16::try_from(bytes.len()).map_err(|_| Unencodable::TooLong);
     put.u32(element.remaining)?;
+    put.u32(element.timeout)?;
+    put.u64(element.version)?;
     let gone = if element.gone { GONE } else { 0 };
     put.array(&[element.family, gone, short(element.table)?, short(element.set)?])?;
     put.u16(long(element.key)?)?;
@@ -306,7 +308,7 @@ fn request(get: &mut Get<'_>) -> Option<Record<'static>> {
 }
 
 fn set<'a>(get: &mut Get<'a>) -> Option<SetElement<'a>> {
-    let remaining = get.u32()?;
+    let (remaining, timeout, version) = (get.u32()?, get.u32()?, get.u64()?);
     let [family, flags, table, set] = get.array()?;
     let (key, data) = (get.u16()?, get.u16()?);
     Some(SetElement {
@@ -317,6 +319,8 @@ fn set<'a>(get: &mut Get<'a>) -> Option<SetElement<'a>> {
         key: get.bytes(key.into())?,
         data: get.bytes(data.into())?,
         remaining,
+        timeout,
+        version,
     })
 }
 

@@ -79,6 +79,8 @@ fn what_does_not_exist_on_the_wire_is_refused() {
         key: b"",
         data: b"",
         remaining: 0,
+        timeout: 0,
+        version: 0,
     };
     assert_eq!(encode(&Record::Set(element), &mut room), Err(Unencodable::TooLong));
     let expect = [0; 0x10000];

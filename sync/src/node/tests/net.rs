@@ -69,6 +69,8 @@ pub(super) struct Outside {
     pub(super) saves: u32,
     pub(super) released: Vec<FlowId>,
     pub(super) alarms: Vec<String>,
+    pub(super) elsewhere: Vec<Vec<u8>>,
+    pub(super) wishes: u32,
     pub(super) capacity: usize,
     applies: bool,
 }
@@ -109,7 +111,13 @@ impl Hands for Outside {
         self.inbound.is_empty()
     }
 
-    fn apply_elsewhere(&mut self, _record: &[u8]) {}
+    fn apply_elsewhere(&mut self, record: &[u8]) {
+        self.elsewhere.push(record.to_vec());
+    }
+
+    fn say_elsewhere(&mut self) {
+        self.wishes += 1;
+    }
 
     fn become_role(&mut self, _group: Group, role: Role, term: Term, _owner: Option<NodeId>) {
         (self.role, self.term) = (role, term);
@@ -172,6 +180,8 @@ impl Outside {
             saves: 0,
             released: Vec::new(),
             alarms: Vec::new(),
+            elsewhere: Vec::new(),
+            wishes: 0,
             capacity: usize::MAX,
             applies: true,
         }

@@ -1,10 +1,11 @@
 //! HELLO, bulks, sweeps, acknowledgements, and what must not do anything.
 
-use super::net::{Net, config, keys, lane, node_id};
+use super::net::{Machine, Net, config, keys, lane, node_id};
+use crate::hands::{Cause, Outbound};
 use crate::ids::{Epoch, Seq};
 use crate::node::config::MS;
 use crate::node::{Command, Config, Refused};
-use crate::records::{Hello, Record, Role};
+use crate::records::{Hello, Record, Role, SetElement};
 use crate::seal::{Keyring, Sealer, Sending, TRAILER};
 use crate::wire::{self, Flags, HEADER, PAYLOAD, Type};
 
@@ -40,6 +41,71 @@ fn a_standby_has_what_the_owner_has() {
     net.run(5);
     let table = net.outside(0).table();
     assert_eq!(net.outside(1).table(), table);
+}
+
+/// An element of a set, as the control side of node `number` says it.
+fn say_element(net: &mut Net, number: u8, key: u8) -> Vec<u8> {
+    let element = SetElement {
+        family: 1,
+        gone: false,
+        table: b"t",
+        set: b"s",
+        key: &[key],
+        data: &[],
+        remaining: 1,
+        timeout: 1,
+        version: 1,
+    };
+    let mut bytes = [0; PAYLOAD];
+    let length = wire::encode(&Record::Set(element), &mut bytes).unwrap();
+    let (now, bytes) = (net.now, &bytes[..length]);
+    let Machine { node, outside, .. } = net.machine(number);
+    let record = Outbound::Record { cause: Cause::Change, slot: u32::MAX, bytes };
+    node.outbound(lane(), &record, now, outside);
+    bytes.to_vec()
+}
+
+#[test]
+fn what_is_no_flow_arrives_though_datagrams_are_lost() {
+    let mut net = pair();
+    let mut count = 0;
+    net.filter = Box::new(move |header| {
+        count += u32::from(header.kind == Type::Data);
+        header.kind != Type::Data || count % 3 != 0
+    });
+    let mut said = Vec::new();
+    for key in 0..100 {
+        said.push(say_element(&mut net, 0, key));
+        net.run(1);
+    }
+    net.run(500);
+    let mut heard = net.outside(1).elsewhere.clone();
+    heard.sort();
+    heard.dedup();
+    assert_eq!(heard, said);
+    // Not the owner's word: it was said while this node stepped down.
+    let dropped = net.counter(1, "not_owner");
+    say_element(&mut net, 1, 0);
+    net.run(100);
+    assert_eq!(net.counter(1, "not_owner"), dropped + 1);
+    assert!(net.outside(0).elsewhere.is_empty());
+}
+
+#[test]
+fn who_comes_late_asks_for_what_is_no_flow_with_the_flows() {
+    let mut net = pair();
+    let asked = net.outside(0).wishes;
+    assert!(asked >= 1);
+    net.run(1_000);
+    assert_eq!(net.outside(0).wishes, asked, "nobody came");
+    net.crash(1);
+    net.start(1);
+    net.run(500);
+    assert!(net.outside(0).wishes > asked && net.outside(1).wishes == 0);
+    let asked = net.outside(0).wishes;
+    net.command(1, Command::Resync).unwrap();
+    net.run(500);
+    assert!(net.outside(0).wishes > asked);
 }
 
 #[test]
