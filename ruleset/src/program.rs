@@ -108,11 +108,6 @@ impl Program {
         self.sets.get(id.0).map(AsRef::as_ref)
     }
 
-    /// The sets that packets put elements into.
-    pub fn dynamic_sets(&self) -> impl Iterator<Item = &Set> {
-        self.sets.iter().map(|(_, set)| set.as_ref()).filter(|set| set.is_dynamic())
-    }
-
     /// An object.
     #[inline]
     pub fn object(&self, id: ObjectId) -> Option<&Object> {

@@ -15,6 +15,7 @@ use nfnetlink::attr::Writer;
 use nfnetlink::message::NLM_F_CREATE;
 use ruleset::family::{Family, Hook};
 use ruleset::ids::WorkerId;
+use ruleset::model::{Hearing, Said};
 use ruleset::nft::msg;
 use ruleset::packet::{Side, To};
 use ruleset::reference::Outcome;
@@ -526,4 +527,48 @@ fn elements_that_count_connections_go_with_the_last_of_them() {
     assert_eq!(elements(&bed), 1usize);
     assert_eq!(look(&mut bed, true), 1);
     assert_eq!(look(&mut bed, false), 0);
+}
+
+/// Another node told of an element whose limit the rule gives: it has none here before the first packet, and from then on it holds.
+#[test]
+fn what_another_node_told_of_gets_the_limit_of_its_rule() {
+    let set = op(msg::NEWSET, Family::Ipv4, NLM_F_CREATE, |out| {
+        out.str(1, "t");
+        out.str(2, "s");
+        out.u32(3, 0x20);
+        out.u32(4, 7);
+        out.u32(5, 4);
+        out.u32(10, 1);
+    });
+    let from = header(12, 4);
+    // add @s { ip saddr limit rate over 1/hour burst 2 packets }
+    let add = |out: &mut Writer| {
+        out.str(1, "s");
+        out.u32(3, 0);
+        out.u32(4, 1);
+        out.nest(7, |out| {
+            out.str(1, "limit");
+            out.nest(2, |out| {
+                out.u64(1, 1);
+                out.u64(2, 3600);
+                out.u32(3, 2);
+                out.u32(5, 1);
+            });
+        });
+    };
+    let mut bed = Bed::new();
+    assert_eq!(bed.rules(Family::Ipv4, 2, &[]), 0);
+    let over = rule(Family::Ipv4, &[("payload", &from), ("dynset", &add), ACCEPT]);
+    assert_eq!(bed.batch(&[set, over]), 0);
+    let program = bed.program.lock().unwrap().clone();
+    let set = (0..8).find_map(|id| program.set(ruleset::ids::SetId(id))).unwrap();
+    let said = Said::Lives { timeout: 0, left: 0 };
+    assert_eq!(set.hear(&A, &[], said, 1, SECOND), Hearing::Taken);
+    let exprs = || set.news(SECOND, 9).first().map(|(_, extra)| extra.exprs.len());
+    set.untell(u64::MAX);
+    assert_eq!(exprs(), Some(0));
+    let is_over = |bed: &Bed| bed.pass(FORWARD4, &udp(A, B, 64)).outcome == Outcome::Accept;
+    assert_eq!([is_over(&bed), is_over(&bed), is_over(&bed)], [false, false, true]);
+    set.untell(u64::MAX);
+    assert_eq!((exprs(), set.len()), (Some(1), 1));
 }

@@ -215,7 +215,7 @@ impl Expr for Dynset {
             return if self.inverted { Verdict::Continue } else { Verdict::Break };
         };
         if self.op == Op::Update {
-            found.refresh(timeout, now);
+            set.refresh(key, &found, timeout, now);
         }
         match found.run(cx) {
             Verdict::Continue if !self.inverted => Verdict::Continue,

@@ -30,8 +30,8 @@ pub use list::{Cursor, List};
 pub use object::{Object, ObjectBody, ObjectKind, ObjectType};
 pub use rule::{Compat, Rule};
 pub use set::{
-    Ask, Course, Element, Extra, Inserted, Key, Layout, Lifetime, Match, NewSet, Removed, Rest,
-    Set, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds,
+    Ask, Course, Element, Extra, Hearing, Inserted, Key, Layout, Lifetime, Match, NewSet, Removed,
+    Rest, Said, Set, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds,
 };
 pub use slots::Slots;
 pub use state::{BatchIds, State, Tracking};

@@ -220,6 +220,16 @@ impl State {
         self.sets.get(id.0).map(AsRef::as_ref)
     }
 
+    /// The sets that packets put elements into.
+    pub fn dynamic_sets(&self) -> impl Iterator<Item = &Set> {
+        self.sets.iter().map(|(_, set)| set.as_ref()).filter(|set| set.is_dynamic())
+    }
+
+    /// A set by its table's family and its names.
+    pub fn set_named(&self, family: Family, table: &str, set: &str) -> Option<&Set> {
+        self.set(self.table(family, table)?.sets.named(set)?)
+    }
+
     /// An object.
     pub fn object(&self, id: ObjectId) -> Option<&Object> {
         self.objects.get(id.0).map(AsRef::as_ref)

@@ -382,8 +382,9 @@ fn remove(op: &mut Op<'_>, id: SetId, attr: &Attr<'_>, now: u64) -> Result<()> {
     let of_packet = || Element { key: key.clone(), end: None, closes: false, rest: shared.clone() };
     let element = kept.unwrap_or_else(of_packet);
     if let (Some(extra), Some(key)) = (shared, key) {
+        let set = op.batch.state.set(id).ok_or(Errno::ENOENT)?;
+        op.batch.on_commit.push(Box::new(set.end_later(key.clone(), extra)));
         op.batch.gone.insert((id, key));
-        op.batch.on_commit.push(Box::new(move || extra.lifetime.end()));
     }
     tell(op, msg::DELSETELEM, id, element);
     Ok(())

@@ -11,6 +11,7 @@ use crate::verdict::Verdict;
 
 use super::super::Userdata;
 use super::Key;
+use super::shared::Talk;
 
 /// What is kept for a key; nothing for most elements of plain sets.
 pub type Rest = Option<Arc<Extra>>;
@@ -37,12 +38,17 @@ pub struct Extra {
 pub struct Lifetime {
     timeout: AtomicU64,
     expires: AtomicU64,
+    /// What nodes of a cluster said to each other of it.
+    pub(super) talk: Talk,
 }
+
+/// When an element was over that was deleted.
+pub(super) const ENDED: u64 = 1;
 
 impl Lifetime {
     /// `timeout` nanoseconds (0: for ever), `left` of which are left.
     pub fn new(timeout: u64, left: u64, now: u64) -> Self {
-        let lifetime = Self { timeout: timeout.into(), expires: 0.into() };
+        let lifetime = Self { timeout: timeout.into(), expires: 0.into(), talk: Talk::default() };
         if timeout != 0 {
             lifetime.refresh(left, now);
         }
@@ -82,12 +88,12 @@ impl Lifetime {
     /// It has `left` nanoseconds from now on.
     #[inline]
     pub fn refresh(&self, left: u64, now: u64) {
-        self.expires.store(now.saturating_add(left).max(1), Ordering::Relaxed);
+        self.expires.store(now.saturating_add(left).max(ENDED), Ordering::Relaxed);
     }
 
     /// It is over at once: the element is deleted.
     pub fn end(&self) {
-        self.expires.store(1, Ordering::Relaxed);
+        self.expires.store(ENDED, Ordering::Relaxed);
     }
 }
 
@@ -181,12 +187,13 @@ impl<'a> Match<'a> {
         Verdict::Continue
     }
 
-    /// Gives the element, where it has a timeout at all, `left` nanoseconds.
-    pub(crate) fn refresh(&self, left: u64, now: u64) {
-        if let Some(extra) = self.extra()
-            && extra.lifetime.timeout() != 0
-        {
-            extra.lifetime.refresh(left, now);
+    /// Gives the element, where it has a timeout at all, `left` nanoseconds. True where other nodes should hear of it.
+    pub(super) fn refresh(&self, left: u64, now: u64) -> bool {
+        let Some(extra) = self.extra() else { return false };
+        if extra.lifetime.timeout() == 0 {
+            return false;
         }
+        extra.lifetime.refresh(left, now);
+        matches!(self, Self::Shared(_)) && extra.lifetime.has_moved()
     }
 }

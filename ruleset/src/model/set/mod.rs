@@ -37,6 +37,7 @@ mod tests;
 pub use element::{Element, Extra, Lifetime, Match, Rest};
 pub use key::Key;
 pub use ranges::Course;
+pub use shared::{Hearing, Said};
 pub use spec::{Layout, SetFlags, SharedSpec, Spec, Tuning, Values, same_kinds};
 
 use dynamic::Dynamic;
@@ -206,6 +207,13 @@ impl Set {
         self.dynamic.find_or_insert(key, now, limit, make).map(Match::Shared)
     }
 
+    /// Gives an element that a packet found, where it has a timeout at all, `left` nanoseconds.
+    pub(crate) fn refresh(&self, key: &[u8], found: &Match<'_>, left: u64, now: u64) {
+        if found.refresh(left, now) {
+            self.dynamic.touch(key);
+        }
+    }
+
     /// What the control side keeps for this key, unless a packet has deleted it.
     #[inline]
     fn kept(&self, key: &[u8], now: u64) -> Option<&Rest> {
@@ -219,11 +227,15 @@ impl Set {
             Some(Some(extra)) => {
                 extra.lifetime.end();
                 self.dynamic.note_end();
+                if self.dynamic.is_told() {
+                    self.dynamic.bury(key);
+                }
             }
             Some(None) => self.dynamic.bury(key),
             None => {
                 if let Some(extra) = self.dynamic.find(key, now) {
                     extra.lifetime.end();
+                    self.dynamic.touch(key);
                 }
             }
         }
@@ -324,6 +336,15 @@ impl Set {
         let kept = self.store.remove(key, closes, ask);
         let shared = self.dynamic.find(key, ask.now).filter(|_| !ask.hidden);
         (kept.is_some() || shared.is_some()).then_some(Removed { kept, shared })
+    }
+
+    /// Ends what a packet had put in ([`Removed::shared`]), when it is run.
+    pub fn end_later(&self, key: Key, shared: Arc<Extra>) -> impl FnOnce() + Send + use<> {
+        let dynamic = self.dynamic.clone();
+        move || {
+            shared.lifetime.end();
+            dynamic.touch(key.bytes());
+        }
     }
 
     /// The element that a request of this key names. `Some(None)` for the end of a range that has none.

@@ -32,7 +32,7 @@ pub(super) fn growing(key_len: u8, size: u32) -> Set {
     set(Layout::Growing, SetFlags::EVAL | SetFlags::TIMEOUT, key_len, &[], size)
 }
 
-fn element(key: &[u8], end: Option<&[u8]>, closes: bool, rest: Rest) -> Element {
+pub(super) fn element(key: &[u8], end: Option<&[u8]>, closes: bool, rest: Rest) -> Element {
     Element { key: Some(Key::new(key)), end: end.map(Key::new), closes, rest }
 }
 
@@ -40,7 +40,7 @@ fn kept(timeout: u64, now: u64) -> Rest {
     Some(Arc::new(Extra { lifetime: Lifetime::new(timeout, timeout, now), ..Extra::default() }))
 }
 
-fn insert(set: &mut Set, element: Element, now: u64) -> Inserted {
+pub(super) fn insert(set: &mut Set, element: Element, now: u64) -> Inserted {
     let mut course = Course::default();
     set.insert(element, &mut Ask { now, hidden: false, loose: false, course: &mut course })
 }
