@@ -1,14 +1,18 @@
-//! What the node decides, carried to the rest of the daemon: to whom workers pass packets on, and what other nodes' neighbours are.
+//! What the node decides, carried to the rest of the daemon: to whom workers pass packets on, what other nodes' neighbours are, and what
+//! is in their sets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam::channel::Sender;
 use sync::ids::NodeId;
 use sync::records::Role;
+use sync::wire::{self, Kind};
 
 use super::super::control::Control;
 use super::exchange::Exchange;
 use super::hands::Became;
+use super::sets::Counts;
 use super::thread::Ground;
 
 /// The daemon's.
@@ -17,8 +21,10 @@ pub(super) struct DaemonGround {
     /// The ports in their order: CRC32C of their names.
     ports: Vec<u32>,
     exchange: Arc<Exchange>,
-    /// Records for whoever keeps neighbours.
+    /// Records for whoever keeps neighbours, and for whoever keeps sets.
     neighbours: Sender<Vec<u8>>,
+    sets: Sender<Vec<u8>>,
+    counts: Arc<Counts>,
     redirecting: bool,
 }
 
@@ -27,9 +33,10 @@ impl DaemonGround {
         control: Arc<Control>,
         ports: Vec<u32>,
         exchange: Arc<Exchange>,
-        neighbours: Sender<Vec<u8>>,
+        [neighbours, sets]: [Sender<Vec<u8>>; 2],
+        counts: Arc<Counts>,
     ) -> Self {
-        Self { control, ports, exchange, neighbours, redirecting: false }
+        Self { control, ports, exchange, neighbours, sets, counts, redirecting: false }
     }
 }
 
@@ -56,8 +63,11 @@ impl Ground for DaemonGround {
 
     fn apply(&mut self, records: &mut Vec<Vec<u8>>) {
         for record in records.drain(..) {
+            let is_set = wire::kind(&record) == Some(Kind::SET);
+            let to = if is_set { &self.sets } else { &self.neighbours };
             // Too many at once: the owner says all of them again.
-            let _ = self.neighbours.try_send(record);
+            let missed = to.try_send(record).is_err();
+            self.counts.missed.fetch_add(u64::from(is_set && missed), Ordering::Relaxed);
         }
     }
 }

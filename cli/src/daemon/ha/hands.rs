@@ -17,6 +17,7 @@ use sync::standing::Standing;
 use sync::worker::Told;
 
 use super::super::control::Control;
+use super::beside::Wishes;
 use super::saved::Saving;
 
 /// The same alarm is logged this often at most.
@@ -47,6 +48,8 @@ pub(super) struct DaemonHands {
     pub(super) became: Option<Became>,
     /// Records that are for the control side, as they came.
     pub(super) elsewhere: Vec<Vec<u8>>,
+    /// Nodes that asked for all that there is.
+    pub(super) wishes: Arc<Wishes>,
     /// What other nodes' daemons said in this pass.
     pub(super) controls: Vec<(NodeId, Vec<u8>)>,
     pub(super) alarms: AlarmLog,
@@ -54,7 +57,7 @@ pub(super) struct DaemonHands {
 }
 
 /// Records for the control side that wait at most; more are left out, and said again by their owner.
-const ELSEWHERE: usize = 4096;
+const ELSEWHERE: usize = 16_384;
 /// What daemons said, likewise.
 const CONTROLS: usize = 1024;
 
@@ -113,6 +116,10 @@ impl Hands for DaemonHands {
         if self.elsewhere.len() < ELSEWHERE {
             self.elsewhere.push(record.to_vec());
         }
+    }
+
+    fn say_elsewhere(&mut self) {
+        self.wishes.add();
     }
 
     fn control(&mut self, from: NodeId, payload: &[u8]) {

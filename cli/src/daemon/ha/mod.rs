@@ -6,7 +6,7 @@
 //! API, keepalived --Ask, bell--> `thread` (sync::node::Node over `hands`) <--rings--> workers
 //!                                    |             |          |
 //!                                 sockets     `saved` (disk)  `ground` (what is to be told to the rest of the daemon)
-//!                                                             `neighbours` (told to others, and theirs to the kernel)
+//!                                                             `beside` (told to others, and theirs taken in: `neighbours`, `sets`)
 //!                                                             `exchange` (the ruleset's `fingerprint`; fetching another node's)
 //! ```
 //!
@@ -21,6 +21,7 @@
 //! The node is the sync thread's. Others have a [`Handle`], by which they ask it.
 
 mod bell;
+mod beside;
 mod exchange;
 mod fingerprint;
 mod ground;
@@ -28,6 +29,7 @@ mod hands;
 mod neighbours;
 mod report;
 mod saved;
+mod sets;
 mod thread;
 
 use std::cell::RefCell;
@@ -60,11 +62,13 @@ use super::error::DaemonError;
 use super::rules::SharedRules;
 
 use bell::Bell;
+use beside::{Mouth, Speaker, Wishes};
 use exchange::{Exchange, RulesThread};
 use ground::DaemonGround;
 use hands::{AlarmLog, DaemonHands};
 use neighbours::Neighbours;
 use saved::Saving;
+use sets::{Counts, Sets};
 use thread::{Ask, Ears, GOODBYE, Pace, Seen, SyncThread};
 
 pub(super) use saved::SavedError;
@@ -92,6 +96,7 @@ pub(super) struct Handle {
     bell: Arc<Bell>,
     /// Set once the node runs.
     exchange: OnceLock<Arc<Exchange>>,
+    sets: Arc<Counts>,
 }
 
 impl Handle {
@@ -113,7 +118,7 @@ impl Handle {
 
     /// How things are. `flows`: by whose they are.
     pub(super) fn report(&self, flows: HaFlows) -> Result<Ha, HaError> {
-        Ok(report::report(self.seen()?, flows))
+        Ok(report::report(self.seen()?, flows, &self.sets.each()))
     }
 
     fn tell(&self, command: Command) -> Result<(), HaError> {
@@ -281,7 +286,12 @@ impl Plan {
             standing: Arc::new(Standing::new(role)),
             ends: Vec::new(),
             asked,
-            handle: Arc::new(Handle { asks, bell, exchange: OnceLock::new() }),
+            handle: Arc::new(Handle {
+                asks,
+                bell,
+                exchange: OnceLock::new(),
+                sets: Arc::default(),
+            }),
             origin,
             ports,
             pace: Pace { nap: Duration::from_micros(u64::from(ha.flush_us)) },
@@ -339,13 +349,22 @@ impl Plan {
         };
         let saving = Saving::spawn(path, config.group, saved, ring)
             .map_err(system("start the thread that saves terms"))?;
+        let view = rules.view.clone();
         let rules = RulesThread::spawn(config.node, rules, handle.clone(), origin)
             .map_err(system("start the thread that tells other nodes of rules"))?;
         // Set once, here.
         let _ = handle.exchange.set(rules.exchange.clone());
-        let neighbours = Neighbours::spawn(control.clone(), standing.clone(), handle.clone())?;
-        let records = neighbours.records.clone();
-        let ground = DaemonGround::new(control.clone(), ports, rules.exchange.clone(), records);
+        let (wishes, counts) = (Arc::<Wishes>::default(), handle.sets.clone());
+        let (mouth, beside) = Mouth::new(bell.clone(), standing.clone(), wishes.clone());
+        let sets = Sets::new(view, standing.clone(), counts.clone(), origin);
+        let neighbours = Neighbours::new(control.clone(), standing.clone())?;
+        let speakers = [Speaker::spawn(neighbours, mouth.clone()), Speaker::spawn(sets, mouth)]
+            .map(|spawned| spawned.map_err(system("start a thread that tells other nodes")));
+        let [neighbours, sets] = speakers;
+        let speakers = [neighbours?, sets?];
+        let heard = speakers.each_ref().map(|speaker| speaker.heard.clone());
+        let exchange = rules.exchange.clone();
+        let ground = DaemonGround::new(control.clone(), ports, exchange, heard, counts);
         let seed = RandomState::new().hash_one(saved.epoch.0);
         let run = move || {
             let now = Tick::at(origin.elapsed());
@@ -364,6 +383,7 @@ impl Plan {
                 woken: 0,
                 became: None,
                 elsewhere: Vec::new(),
+                wishes,
                 controls: Vec::new(),
                 alarms: AlarmLog::default(),
                 now,
@@ -374,6 +394,7 @@ impl Plan {
                 hands,
                 ears,
                 asks: asked,
+                beside,
                 bell,
                 pace,
                 ground: Box::new(ground),
@@ -386,7 +407,7 @@ impl Plan {
         };
         let thread = std::thread::Builder::new().name("sync".into()).spawn(run);
         let thread = Some(thread.map_err(system("start the sync thread"))?);
-        Ok(Cluster { handle, thread, _rules: rules, _neighbours: neighbours })
+        Ok(Cluster { handle, thread, _rules: rules, _speakers: speakers })
     }
 
     /// What others ask through.
@@ -400,7 +421,7 @@ pub(super) struct Cluster {
     handle: Arc<Handle>,
     thread: Option<JoinHandle<()>>,
     _rules: RulesThread,
-    _neighbours: Neighbours,
+    _speakers: [Speaker; 2],
 }
 
 impl Cluster {

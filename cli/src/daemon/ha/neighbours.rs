@@ -9,16 +9,14 @@
 //!
 //! # Who may touch what
 //!
-//! A thread of its own, for the kernel may keep it waiting.
+//! A thread of its own ([`Topic`]), for the kernel may keep it waiting.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
-use crossbeam::channel::{Receiver, Sender, bounded, select};
 use dataplane::rib::{IfIndex, NeighbourState, Rib};
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_route::neighbour::{
@@ -33,8 +31,7 @@ use sync::wire;
 use crate::mirror::socket::{NetlinkError, Requests};
 
 use super::super::control::Control;
-use super::Handle;
-use super::thread::Ask;
+use super::beside::{Mouth, Silenced, Topic};
 
 /// Between looks.
 const EVERY: Duration = Duration::from_millis(100);
@@ -48,59 +45,12 @@ const RECORD: usize = 64;
 /// What a node knows of one: the interface's name as CRC32C, the address, the link-layer address.
 type Known = HashMap<(u32, IpAddr), [u8; 6], RandomState>;
 
-/// The thread. Dropping it ends it.
+/// See the module's overview.
 pub(super) struct Neighbours {
-    /// Records of another node's.
-    pub(super) records: Sender<Vec<u8>>,
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Neighbours {
-    pub(super) fn spawn(
-        control: Arc<Control>,
-        standing: Arc<Standing>,
-        handle: Arc<Handle>,
-    ) -> Result<Self, NetlinkError> {
-        let requests = Requests::open()?;
-        let (records, heard) = bounded(MOST);
-        let (stop, stopped) = bounded(0);
-        let mut telling = Telling {
-            control,
-            standing,
-            handle,
-            said: Known::default(),
-            all: None,
-            here: Known::default(),
-            looked: None,
-            requests,
-        };
-        let run = move || telling.run(&heard, &stopped);
-        let thread = std::thread::Builder::new().name("ha-neighbours".into()).spawn(run);
-        let thread = Some(
-            thread.map_err(|source| NetlinkError::Socket { doing: "start its thread", source })?,
-        );
-        Ok(Self { records, stop: Some(stop), thread })
-    }
-}
-
-impl Drop for Neighbours {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that tells other nodes of neighbours panicked");
-        }
-    }
-}
-
-struct Telling {
     control: Arc<Control>,
     standing: Arc<Standing>,
-    handle: Arc<Handle>,
     said: Known,
-    /// When all were said last; `None`: this node was not active.
+    /// When all were said last.
     all: Option<Instant>,
     /// What is known here, and since when that is so.
     here: Known,
@@ -156,46 +106,46 @@ fn read(record: &[u8]) -> Option<(u32, IpAddr, [u8; 6])> {
         .then_some((found.port, addr, found.mac))
 }
 
-impl Telling {
-    fn run(&mut self, heard: &Receiver<Vec<u8>>, stopped: &Receiver<()>) {
-        loop {
-            select! {
-                recv(stopped) -> _ => return,
-                recv(heard) -> record => {
-                    // The sync thread is gone, or about to.
-                    let Ok(record) = record else { return };
-                    self.apply(&record);
-                    continue;
-                }
-                default(EVERY) => {}
-            }
-            if matches!(self.standing.role(), Role::Active | Role::Held) {
-                self.tell();
-            } else {
-                self.all = None;
-                self.said.clear();
-            }
-        }
-    }
+impl Topic for Neighbours {
+    const NAME: &'static str = "ha-neighbours";
+    const EVERY: Duration = EVERY;
 
-    /// Says what others may not know.
-    fn tell(&mut self) {
+    fn tell(&mut self, all: bool, mouth: &Mouth) -> Result<(), Silenced> {
         let known = self.control.read(known);
-        let all = self.all.is_none_or(|at| at.elapsed() >= ALL);
-        if all {
+        if all || self.all.is_none_or(|at| at.elapsed() >= ALL) {
             self.all = Some(Instant::now());
             self.said.clear();
         }
         for ((name, addr), mac) in &known {
             if self.said.get(&(*name, *addr)) != Some(mac)
                 && let Some(record) = record(*name, *addr, *mac)
-                // The sync thread is gone: so is this soon.
-                && self.handle.send(Ask::Record(record)).is_err()
             {
-                return;
+                mouth.say(record)?;
             }
         }
         self.said = known;
+        Ok(())
+    }
+
+    fn hear(&mut self, records: &[Vec<u8>]) {
+        records.iter().for_each(|record| self.apply(record));
+    }
+}
+
+impl Neighbours {
+    pub(super) fn new(
+        control: Arc<Control>,
+        standing: Arc<Standing>,
+    ) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            control,
+            standing,
+            said: Known::default(),
+            all: None,
+            here: Known::default(),
+            looked: None,
+            requests: Requests::open()?,
+        })
     }
 
     /// Puts another node's neighbour into the kernel's table, where it is not known yet.

@@ -13,14 +13,15 @@ fn hash(hash: u64) -> String {
     format!("{hash:016x}")
 }
 
-/// As the API says it. `flows` are the workers' to count.
-pub(super) fn report(seen: Seen, flows: HaFlows) -> Ha {
+/// As the API says it. `flows` are the workers' to count, `others` what is counted beside the node.
+pub(super) fn report(seen: Seen, flows: HaFlows, others: &[(&'static str, u64)]) -> Ha {
     let Seen { status, links, promotion_waits, at } = seen;
     let links = links.into_iter().map(|link| {
         let heard = link.heard.map(|heard| at.since(heard).as_millis());
         of_link(link, heard.and_then(|ms| u64::try_from(ms).ok()))
     });
-    let counters = status.counters.iter().map(|(name, count)| ((*name).to_owned(), *count));
+    let counters =
+        status.counters.iter().chain(others).map(|(name, count)| ((*name).to_owned(), *count));
     let active = status.role == Role::Active;
     Ha {
         uptime_seconds: std::time::Duration::from_nanos(at.0).as_secs_f64(),

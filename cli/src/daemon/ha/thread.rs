@@ -38,6 +38,8 @@ const BATCHES: usize = 16;
 /// Room for what a batch of datagrams may tell one worker, in messages of the longest kind (1 KiB): 64 datagrams of 1,400 bytes, and what
 /// is put before each record.
 const ROOM: usize = 128;
+/// Records of what is beside flows that a pass says at most.
+const RECORDS: usize = 128;
 /// For how long datagrams wait for a worker that does not take in what it is told. Then they are heard, for among them may be what
 /// is more important than flows; flows that are lost by that are asked for again.
 const HOLD: Duration = Duration::from_millis(20);
@@ -60,8 +62,6 @@ pub(super) enum Ask {
     Wanted(bool),
     /// Say this to other nodes' daemons.
     Say(Vec<u8>),
-    /// Say this wire record of a neighbour or of a set's element, as the owner's.
-    Record(Vec<u8>),
 }
 
 /// How things are.
@@ -117,6 +117,8 @@ pub(super) struct SyncThread {
     pub(super) hands: DaemonHands,
     pub(super) ears: Vec<Ears>,
     pub(super) asks: Receiver<Ask>,
+    /// Records of what is beside flows: see `beside`.
+    pub(super) beside: Receiver<Vec<u8>>,
     pub(super) bell: Arc<Bell>,
     pub(super) pace: Pace,
     pub(super) ground: Box<dyn Ground>,
@@ -163,6 +165,7 @@ impl SyncThread {
     fn pass(&mut self) -> (bool, Tick) {
         let mut worked = self.hear();
         worked |= self.listen();
+        worked |= self.recite();
         worked |= self.obey();
         let now = self.now();
         self.hands.now = now;
@@ -237,6 +240,23 @@ impl SyncThread {
         worked
     }
 
+    /// Says what is beside flows, so much of it as they leave room for. True where there is more, too: it is not to be slept on.
+    fn recite(&mut self) -> bool {
+        let now = self.now();
+        self.hands.now = now;
+        let mut worked = false;
+        for _ in 0..RECORDS {
+            if !self.node.budget(Lane::FIRST, now).lazy {
+                break;
+            }
+            let Ok(bytes) = self.beside.try_recv() else { return worked };
+            worked = true;
+            let record = Outbound::Record { cause: Cause::Change, slot: u32::MAX, bytes: &bytes };
+            self.node.outbound(Lane::FIRST, &record, now, &mut self.hands);
+        }
+        worked || !self.beside.is_empty()
+    }
+
     /// Does what was asked.
     fn obey(&mut self) -> bool {
         let mut worked = false;
@@ -270,11 +290,6 @@ impl SyncThread {
                     if !self.node.say_control(&payload, &mut self.hands) {
                         tracing::error!(bytes = payload.len(), "too much to say at once");
                     }
-                }
-                Ask::Record(bytes) => {
-                    let record =
-                        Outbound::Record { cause: Cause::Change, slot: u32::MAX, bytes: &bytes };
-                    self.node.outbound(Lane::FIRST, &record, now, &mut self.hands);
                 }
                 Ask::Wanted(active) => {
                     self.wanted = Some(Wanted { active, at: now, logged: false });
@@ -330,10 +345,10 @@ impl SyncThread {
 
     /// Sleeps until `next`, or something comes.
     fn sleep(&mut self, next: Tick) {
-        let Self { hands, ears, asks, bell, origin, wanted, .. } = self;
+        let Self { hands, ears, asks, beside, bell, origin, wanted, .. } = self;
         let idle = || {
             let said = ears.iter_mut().any(|ears| !ears.urgent.is_empty() || !ears.lazy.is_empty());
-            !said && asks.is_empty()
+            !said && asks.is_empty() && beside.is_empty()
         };
         let standing = hands.standing.clone();
         if !standing.may_sleep(idle) {

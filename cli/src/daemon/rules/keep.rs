@@ -37,7 +37,7 @@ impl View {
     }
 
     /// A snapshot.
-    fn state(&self) -> State {
+    pub(in crate::daemon) fn state(&self) -> State {
         self.0.lock().clone()
     }
 
