@@ -12,6 +12,7 @@ mod pair;
 mod plumbing;
 mod resync;
 mod rules;
+mod sets;
 mod virtio;
 
 /// What a test returns: any failed step ends it, and says which.
