@@ -385,7 +385,7 @@ impl Node {
     fn resume(&mut self, lanes: u64, now: Tick, hands: &mut dyn Hands) {
         let Some(origin) = &mut self.origin else { return };
         self.request = self.request.wrapping_add(1);
-        origin.resume(lanes, (self.config.node, self.request), now);
+        let lanes = origin.resume(lanes, (self.config.node, self.request), now);
         self.counters.parts_asked += 1;
         self.say_bulk_requests(lanes, hands);
         self.judge(now);

@@ -5,7 +5,7 @@
 //! A *round* asks for a bulk of all lanes under one stamp, since a sweep ends whatever does not carry the stamp, of whichever lane.
 //! When each lane's bulk came to its end without gaps, every worker is told to sweep; once that is done and nothing was refused,
 //! this node has all flows. A lane that wants something again (lost datagrams, a digest that differed) asks for that alone, under the
-//! same stamp: all others go on, and what was swept need not be swept again.
+//! same stamp: what others have stays, and what was swept need not be swept again.
 //!
 //! # Life cycle, who may touch what
 //!
@@ -177,8 +177,10 @@ impl Origin {
         self.asked(now);
     }
 
-    /// What these lanes lack is asked for.
-    pub(super) fn resume(&mut self, lanes: u64, whose: (NodeId, u32), now: Tick) {
+    /// What these lanes lack is asked for; of which lanes. If this node was synchronised, that is all: before it is so again, nothing
+    /// that was sent until then may be missing in any. (In the others that are complete, nothing is that was sent before it was not.)
+    pub(super) fn resume(&mut self, lanes: u64, whose: (NodeId, u32), now: Tick) -> u64 {
+        let lanes = if self.phase == Phase::Done { u64::MAX } else { lanes };
         for (index, (lane, held)) in self.lanes.iter_mut().zip(&mut self.held).enumerate() {
             if lanes >> index & 1 != 0 {
                 lane.resume(whose);
@@ -187,6 +189,7 @@ impl Origin {
         }
         self.complete &= !lanes;
         self.asked(now);
+        lanes
     }
 
     fn asked(&mut self, now: Tick) {

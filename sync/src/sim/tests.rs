@@ -89,6 +89,17 @@ fn repaired_without_doubt() {
     assert!((0..30).any(|seed| broken(&seed)), "nobody noticed");
 }
 
+/// What a soak found once.
+#[test]
+fn schedules_that_failed() {
+    // A lane had gone on with its bulk, and the node called itself synchronised while another lane missed something: that it knew of,
+    // and that it did not.
+    check(1_001_287);
+    check(1_002_339);
+    // Flows did not fit into one of several workers' tables.
+    check(1_003_795);
+}
+
 #[test]
 fn a_seed_is_a_run() {
     for seed in 0..20 {

@@ -196,8 +196,9 @@ impl World {
             workload: Workload::new(shape),
             places: places.collect(),
             invariants: Invariants::new(&workers, schedule.has_small_table()),
-            wiretap: (shape.wiretap && !schedule.has_small_table())
-                .then(|| Wiretap::new(machine::openers(shape))),
+            wiretap: ((shape.wiretap || std::env::var_os("TWINWALL_TRACE").is_some())
+                && !schedule.has_small_table())
+            .then(|| Wiretap::new(machine::openers(shape))),
             recorded: Vec::new(),
             claims: BTreeMap::new(),
             leaderless: 0,
