@@ -58,6 +58,11 @@ pub const FAST: &str = "0.02";
 /// The distance on a machine that is busy with other things: adverts that come too late look like a dead node.
 const SAFE: &str = "0.1";
 
+/// The key file.
+const KEYS: &str = "ha.key";
+/// What is in it at the start.
+pub const KEY: &str = "1 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+
 /// How long a change of roles may take on a busy machine before it counts as not coming.
 const ROLES: Duration = Duration::from_secs(30);
 
@@ -134,6 +139,11 @@ impl Node {
     pub fn has_addresses(&self) -> Result<bool> {
         let (output, _) = self.netns.try_sh("ip -o address show")?;
         Ok([LAN, WAN].iter().all(|address| output.has(&format!(" {address}/"))))
+    }
+
+    /// One of the things that it counts as a node among others.
+    pub fn ha_count(&self, name: &str) -> Result<u64> {
+        Ok(self.ha_field(&format!("/counters/{name}"))?.as_u64().unwrap_or_default())
     }
 
     /// What `twinwall ha status --json` says.
@@ -292,9 +302,9 @@ impl Pair {
     fn ha_section(lab: &Lab, setup: &Setup, number: u8) -> Result<String> {
         use std::os::unix::fs::PermissionsExt as _;
         let at = |name: &str| lab.scratch().join(name);
-        let key = at("ha.key");
+        let key = at(KEYS);
         if !key.exists() {
-            write(&key, &format!("1 {}\n", "5a".repeat(32)))?;
+            write(&key, &format!("{KEY}\n"))?;
             fs::set_permissions(&key, fs::Permissions::from_mode(0o600))
                 .map_err(|source| LabError::File { path: key.clone(), source })?;
         }
@@ -314,6 +324,12 @@ impl Pair {
             ));
         }
         Ok(text)
+    }
+
+    /// Replaces the key file, which is one for all nodes. They read it when they are told to.
+    pub fn write_keys(&self, lines: &[&str]) -> Result<()> {
+        // As it was made, with mode 0600.
+        write(&self.lab.scratch().join(KEYS), &lines.join("\n"))
     }
 
     /// Gives a node the shared addresses by hand and announces them, where no keepalived does.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use conntrack::settings;
+use sync::seal::Keyring;
 
 use crate::api::flows::Sysctl;
 use crate::config::conntrack::MAX;
@@ -32,12 +33,15 @@ pub(super) struct Running {
     path: PathBuf,
     logging: Logging,
     flat: Flat,
+    /// Those of the key file, which the configuration only names.
+    keys: Keyring,
 }
 
 impl Running {
     /// What `loaded`, read from `path`, started.
     pub(super) fn new(path: &Path, loaded: &Loaded, logging: Logging) -> Self {
-        Self { path: path.to_owned(), logging, flat: flatten(&loaded.config) }
+        let (flat, keys) = (flatten(&loaded.config), loaded.resolved.keys.clone());
+        Self { path: path.to_owned(), logging, flat, keys }
     }
 
     /// Reads the file again and does what can be done.
@@ -74,7 +78,9 @@ impl Running {
                 .is_ok(),
             _ => false,
         };
-        if differences.is_empty() {
+        let had = self.keys.clone();
+        let keys = self.rekey(engine, &loaded.resolved.keys);
+        if differences.is_empty() && keys && had == self.keys {
             tracing::info!("configuration read again: nothing changed");
         }
         for (key, from, to) in differences {
@@ -89,6 +95,7 @@ impl Running {
                 }
                 "dataplane.icmp_rate" => Err("a worker does not answer".into()),
                 "rules.ruleset" if ruleset => Ok(()),
+                "ha.key" if keys => Ok(()),
                 key if key.starts_with(SYSCTL) => set(engine, key, &to),
                 _ => Err("it takes effect at the next start".into()),
             };
@@ -98,6 +105,26 @@ impl Running {
                     self.flat.insert(key, to);
                 }
                 Err(why) => tracing::warn!(key, from, to, "changed: it needs a restart ({why})"),
+            }
+        }
+    }
+
+    /// Has the node go on with the keys that the key file has now. Whether these are its keys from now on.
+    fn rekey(&mut self, engine: &Engine, keys: &Keyring) -> bool {
+        let Some(ha) = &engine.shared.ha else { return *keys == self.keys };
+        if *keys == self.keys {
+            return true;
+        }
+        match ha.rekey(keys.clone()) {
+            Ok(()) => {
+                let sending = keys.sending().unwrap_or_default();
+                tracing::info!(accepted = ?keys.ids(), sending, "the keys changed: it took effect");
+                self.keys = keys.clone();
+                true
+            }
+            Err(error) => {
+                tracing::error!("the new keys were not taken, the old ones stay: {error}");
+                false
             }
         }
     }

@@ -118,6 +118,19 @@ pub enum Refused {
     NotSaved,
 }
 
+/// Why a node does not go on with other keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "node {node} seals with key {key} (0: without one), which is not among the new ones, or is another one there: \
+     it would not be heard any more. Give it a key that both have first"
+)]
+pub struct KeyInUse {
+    /// A node that lives.
+    pub node: NodeId,
+    /// The key that it seals with; 0: none.
+    pub key: u8,
+}
+
 /// The earlier of two moments.
 pub(super) fn earlier(a: Tick, b: Option<Tick>) -> Tick {
     b.map_or(a, |b| a.min(b))

@@ -113,6 +113,11 @@ impl Frames {
         }
     }
 
+    /// The key that a node seals with, where it is not among `keys`.
+    pub(super) fn misses(&self, node: NodeId, keys: &Keyring) -> Option<u8> {
+        self.opener.misses(node, keys)
+    }
+
     pub(super) fn rekey(&mut self, keys: Keyring) {
         self.sealer.rekey(&keys);
         self.opener.rekey(keys.clone());

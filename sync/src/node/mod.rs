@@ -52,7 +52,7 @@ use crate::records::Role;
 use crate::seal::Keyring;
 use crate::{Mutation, mutated, wire};
 
-pub use config::{Command, Config, Ports, Refused, Takeover};
+pub use config::{Command, Config, KeyInUse, Ports, Refused, Takeover};
 pub use status::{Bulk, Peer, Status, Verify};
 
 use alarm::{Alarm, Alarms};
@@ -241,8 +241,20 @@ impl Node {
     }
 
     /// Goes on with other keys.
-    pub fn rekey(&mut self, keys: Keyring) {
-        self.frames.rekey(keys);
+    ///
+    /// # Errors
+    /// A node that lives would not be heard any more. Nothing has changed then.
+    pub fn rekey(&mut self, keys: Keyring) -> Result<(), KeyInUse> {
+        let in_use = self.members.alive().find_map(|(node, _)| {
+            self.frames.misses(node, &keys).map(|key| KeyInUse { node, key })
+        });
+        match in_use {
+            Some(in_use) => Err(in_use),
+            None => {
+                self.frames.rekey(keys);
+                Ok(())
+            }
+        }
     }
 
     /// Does all that is due; when to come again at the latest.

@@ -101,8 +101,28 @@ impl Keyring {
         self.secrets.last().map(|(id, _)| *id)
     }
 
+    /// The keys that it accepts.
+    pub fn ids(&self) -> Vec<u8> {
+        self.secrets.iter().map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn has(&self, id: u8) -> bool {
         self.secret(id).is_some()
+    }
+
+    /// Whether what is sealed with the key `id` of this ring, 0 for none, is opened by the other one, too.
+    pub(super) fn shares(&self, id: u8, other: &Self) -> bool {
+        if id == 0 {
+            return self.is_unauthenticated() && other.is_unauthenticated();
+        }
+        self.sample(id).is_some_and(|sample| other.sample(id) == Some(sample))
+    }
+
+    /// What only this key gives, and is of no other use: keys themselves cannot be compared.
+    fn sample(&self, id: u8) -> Option<[u8; SECRET]> {
+        let mut sample = [0; SECRET];
+        self.secret(id)?.expand(&[b"compare"], hkdf::HKDF_SHA256).ok()?.fill(&mut sample).ok()?;
+        Some(sample)
     }
 
     fn secret(&self, id: u8) -> Option<&hkdf::Prk> {
@@ -125,10 +145,18 @@ impl Keyring {
     }
 }
 
+/// The same keys in the same order.
+impl PartialEq for Keyring {
+    fn eq(&self, other: &Self) -> bool {
+        self.ids() == other.ids() && self.ids().into_iter().all(|id| self.shares(id, other))
+    }
+}
+
+impl Eq for Keyring {}
+
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<u8> = self.secrets.iter().map(|(id, _)| *id).collect();
-        f.debug_struct("Keyring").field("ids", &ids).finish_non_exhaustive()
+        f.debug_struct("Keyring").field("ids", &self.ids()).finish_non_exhaustive()
     }
 }
 

@@ -338,6 +338,8 @@ pub struct Opener {
 /// A node's epoch, as far as it was heard.
 struct Peer {
     epoch: Epoch,
+    /// The key that it sealed with last.
+    last: u8,
     /// Those that it used, by id.
     keys: ArrayVec<(u8, LessSafeKey), 4>,
     /// By [`stream`].
@@ -348,6 +350,7 @@ impl Peer {
     fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
+            last: 0,
             keys: ArrayVec::new(),
             windows: std::iter::repeat_with(|| None).take(STREAMS).collect(),
         }
@@ -387,6 +390,12 @@ impl Opener {
         for peer in self.peers.iter_mut().flatten() {
             peer.keys.clear();
         }
+    }
+
+    /// The key that a node seals with, 0 for none, where it is not among `keys`.
+    pub fn misses(&self, node: NodeId, keys: &Keyring) -> Option<u8> {
+        let last = self.peers.get(node.index())?.as_ref()?.last;
+        (!self.keys.shares(last, keys)).then_some(last)
     }
 
     /// The epoch of a node that was last proven.
@@ -471,6 +480,7 @@ impl Opener {
         }
         if let Some(peer) = place {
             peer.take(stream, counter);
+            peer.last = header.key;
             if let Some(key) = made {
                 peer.keep(header.key, key);
             }

@@ -96,6 +96,56 @@ fn rules_that_differ_are_noticed_and_can_be_pulled() -> Result {
     Ok(())
 }
 
+/// A key is exchanged as docs/config.md says, by SIGHUP on one node after the other. Traffic and replication do not notice; a file
+/// that is wrong, or would make a node deaf to the other, changes nothing.
+#[test]
+fn keys_are_exchanged_while_everything_runs() -> Result {
+    const NEW: &str = "2 a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
+    let mut pair = Pair::new(&Setup { keepalived: false, ..Setup::default() })?;
+    let talk = pair.talk("--idle 20 --echo 20 --downloads 1 --probe 1000")?;
+    let flood = pair.flood(500, 500, 60)?;
+    let bulks = pair.nodes[0].ha_count("bulks_given")?;
+    let mut reload = |lines: &[&str], nodes: &[usize], says: &str| {
+        pair.write_keys(lines)?;
+        for &node in nodes {
+            let daemon = &mut pair.nodes[node].daemon;
+            let before = daemon.log().matches(says).count();
+            daemon.process().signal(rustix::process::Signal::HUP);
+            wait_until(&format!("{says:?} of node {}", node + 1), SOON, || {
+                Ok(daemon.log().matches(says).count() > before)
+            })?;
+        }
+        Ok::<_, tests::LabError>(())
+    };
+    let (took, old) = ("the keys changed: it took effect", tests::pair::KEY);
+    reload(&["2 a5a5"], &[0, 1], "the new configuration is wrong: nothing was changed")?;
+    reload(&[NEW], &[0], "seals with key 1")?;
+    reload(&[NEW, old], &[0, 1], took)?;
+    reload(&[old, NEW], &[0], took)?;
+    // One sends with the old key, one with the new one.
+    sleep(500);
+    reload(&[old, NEW], &[1], took)?;
+    reload(&[NEW], &[0, 1], took)?;
+    sleep(500);
+    for node in &pair.nodes {
+        for name in ["rejected_key", "rejected_forged", "silences"] {
+            assert_eq!(node.ha_count(name)?, 0, "{name}\n{}", pair.explain());
+        }
+        assert!(node.daemon.log().contains("accepted=[2] sending=2"), "{}", pair.explain());
+    }
+    assert_eq!(pair.nodes[0].ha_count("bulks_given")?, bulks, "{}", pair.explain());
+    let cut = pair.nodes[0].cut();
+    pair.nodes[1].daemon.cli(&["ha", "promote"])?;
+    pair.give_addresses(&pair.nodes[1])?;
+    let (flows, said) = flood.finish(cut)?;
+    assert_eq!((flows.established, flows.established_lost), (500, 0), "{flows:?} {said}");
+    assert!(flows.fresh >= 300 && flows.old_lost == 0, "{flows:?} {said}");
+    let report = talk.finish()?;
+    assert_eq!((report.tcp.opened, report.tcp.alive), (41, 41), "{report:?}\n{}", pair.explain());
+    assert_eq!(report.probe.lost_between(0, cut - 50_000_000), 0, "{report:?}\n{}", pair.explain());
+    Ok(())
+}
+
 /// The agent for pacemaker, called as pacemaker calls it.
 #[test]
 fn the_resource_agent_drives_the_roles() -> Result {

@@ -126,6 +126,11 @@ impl Handle {
         self.ask(|to| Ask::Command(command, to))?.map_err(refused)
     }
 
+    /// Goes on with these keys, or with those of before where it says why not.
+    pub(super) fn rekey(&self, keys: Keyring) -> Result<(), HaError> {
+        self.ask(|to| Ask::Keys(keys, to))?.map_err(|error| HaError::Refused(error.to_string()))
+    }
+
     /// Does what the operator wants, and says what was done.
     pub(super) fn command(&self, command: &HaCommand) -> Result<String, HaError> {
         match command {

@@ -26,8 +26,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use sync::hands::{Cause, Outbound};
 use sync::ids::{Lane, NodeId};
 use sync::link::{Inbox, LinkStatus, News};
-use sync::node::{Command, Node, Refused, Status};
+use sync::node::{Command, KeyInUse, Node, Refused, Status};
 use sync::records::Role;
+use sync::seal::Keyring;
 use sync::worker::Heard;
 
 use super::bell::Bell;
@@ -58,6 +59,8 @@ pub(super) enum Ask {
     Status(Sender<Seen>),
     /// Do this.
     Command(Command, Sender<Result<(), Refused>>),
+    /// Go on with these keys.
+    Keys(Keyring, Sender<Result<(), KeyInUse>>),
     /// keepalived wants the node to be active, or not.
     Wanted(bool),
     /// Say this to other nodes' daemons.
@@ -285,6 +288,9 @@ impl SyncThread {
                         _ => {}
                     }
                     let _ = to.send(self.node.command(command, now, &mut self.hands));
+                }
+                Ask::Keys(keys, to) => {
+                    let _ = to.send(self.node.rekey(keys));
                 }
                 Ask::Say(payload) => {
                     if !self.node.say_control(&payload, &mut self.hands) {

@@ -4,7 +4,7 @@ use super::net::{Machine, Net, config, keys, lane, node_id};
 use crate::hands::{Cause, Outbound};
 use crate::ids::{Epoch, Seq};
 use crate::node::config::MS;
-use crate::node::{Command, Config, Refused};
+use crate::node::{Command, Config, KeyInUse, Refused};
 use crate::records::{Hello, Record, Role, SetElement};
 use crate::seal::{Keyring, Sealer, Sending, TRAILER};
 use crate::wire::{self, Flags, HEADER, PAYLOAD, Type};
@@ -123,6 +123,49 @@ fn a_standby_that_comes_late_has_all_after_a_bulk() {
     assert_eq!(net.outside(1).table(), table);
     assert!(net.status(1).synchronised);
     assert!(net.status(0).peers[0].synchronised);
+}
+
+/// A key is exchanged as docs/config.md says, one node after the other, and nothing is lost by it. A step that would make a node deaf
+/// to another is not taken.
+#[test]
+fn keys_change_while_flows_are_replicated() {
+    let [one, two] = [format!("1 {}", "5a".repeat(32)), format!("2 {}", "a5".repeat(32))];
+    let ring = |lines: &[&String]| {
+        Keyring::parse(&lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap()
+    };
+    let mut net = pair();
+    let mut flow = 100;
+    let mut change = |net: &mut Net, number: u8, keys: Keyring| {
+        let done = net.machine(number).node.rekey(keys);
+        flow += 1;
+        net.outside(0).packet(flow);
+        net.run(200);
+        let table = net.outside(0).table();
+        assert_eq!(net.outside(1).table(), table);
+        done
+    };
+    // The same number for another key: the others still seal with the old one.
+    let refused = change(&mut net, 1, ring(&[&one, &two]));
+    assert_eq!(refused, Err(KeyInUse { node: node_id(0), key: 1 }));
+    let old = "1 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f".to_owned();
+    assert_eq!(ring(&[&old]), keys());
+    for number in [0, 1] {
+        change(&mut net, number, ring(&[&two, &old])).unwrap();
+    }
+    let refused = change(&mut net, 0, ring(&[&two]));
+    assert_eq!(refused, Err(KeyInUse { node: node_id(1), key: 1 }));
+    for keys in [ring(&[&old, &two]), ring(&[&two])] {
+        for number in [0, 1] {
+            change(&mut net, number, keys.clone()).unwrap();
+        }
+    }
+    for number in [0, 1] {
+        let [deaf, forged, gaps] =
+            ["rejected_key", "rejected_forged", "silences"].map(|name| net.counter(number, name));
+        assert_eq!((deaf, forged, gaps), (0, 0, 0));
+        assert!(net.status(number).synchronised && net.status(number).alarms.is_empty());
+    }
+    assert!(change(&mut net, 0, Keyring::unauthenticated()).is_err());
 }
 
 #[test]
