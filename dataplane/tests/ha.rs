@@ -386,8 +386,8 @@ fn what_nodes_say_to_each_other_is_not_tracked() {
 }
 
 /// Has the flows' first packets wait.
-fn deferring(strict: bool) -> Member {
-    let mut member = Member::new(1, Some(Defer { label: LABEL, strict }));
+fn deferring(id: u8, strict: bool) -> Member {
+    let mut member = Member::new(id, Some(Defer { label: LABEL, strict }));
     let mut rules = Ruleset::new();
     rules.base(Family::Inet, "label", ("filter", FORWARD), ACCEPT, &[]);
     let set = expr("ct", |out| {
@@ -405,7 +405,7 @@ fn deferring(strict: bool) -> Member {
 /// I7, the worker's part.
 #[test]
 fn a_first_packet_waits_until_a_standby_has_its_flow() {
-    let mut active = deferring(true);
+    let mut active = deferring(1, true);
     active.receive(LAN, &out(SYN, 1000, 0));
     active.receive(LAN, &out(SYN, 1000, 0));
     assert_eq!(active.node.sent(WAN), Vec::<Vec<u8>>::new());
@@ -419,10 +419,26 @@ fn a_first_packet_waits_until_a_standby_has_its_flow() {
     active.node.end();
 }
 
+/// The old owner let its packets go, and there may be nobody left to wait for.
+#[test]
+fn a_flow_that_another_node_had_does_not_wait() {
+    let (mut active, mut heir) = (deferring(1, true), deferring(2, true));
+    heir.stand(Role::Standby, false);
+    heir.node.turn();
+    active.receive(LAN, &out(SYN, 1000, 0));
+    heir.apply(&active.exports());
+    heir.stand(Role::Active, false);
+    heir.node.turn();
+    heir.receive(LAN, &out(SYN, 1000, 0));
+    assert_eq!(heir.node.sent(WAN).len(), 1);
+    active.node.end();
+    heir.node.end();
+}
+
 #[test]
 fn a_first_packet_waits_for_five_milliseconds() {
     for strict in [false, true] {
-        let mut active = deferring(strict);
+        let mut active = deferring(1, strict);
         active.receive(LAN, &out(SYN, 1000, 0));
         active.after(Duration::from_millis(4));
         active.node.turn();
@@ -441,7 +457,7 @@ fn a_first_packet_waits_for_five_milliseconds() {
 
 #[test]
 fn few_first_packets_wait() {
-    let mut active = deferring(true);
+    let mut active = deferring(1, true);
     for _ in 0..6 {
         active.receive(LAN, &out(SYN, 1000, 0));
     }

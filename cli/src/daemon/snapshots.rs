@@ -323,7 +323,14 @@ impl Snapshots for Live {
         let handle = self.shared.ha.as_ref().ok_or(HaError::Alone)?;
         let counts = self.shared.flows.counts();
         let own = counts.flows.saturating_sub(counts.imported);
-        handle.report(HaFlows { own, imported: counts.imported })
+        let control = &self.shared.control;
+        let sum = |read: fn(&WorkerStats) -> u64| control.stats().map(|stats| read(stats)).sum();
+        let workers = [
+            ("deferred_packets", sum(|stats| stats.deferred.get())),
+            ("deferred_overdue", sum(|stats| stats.defer_overdue.get())),
+            ("passed_on", sum(|stats| stats.passed_on.get())),
+        ];
+        handle.report(HaFlows { own, imported: counts.imported }, &workers)
     }
 
     fn ha_command(&self, command: &HaCommand) -> Result<String, HaError> {

@@ -80,9 +80,13 @@ impl<F> Deferred<F> {
         }
     }
 
-    /// Whether packets of this flow wait.
+    /// Whether packets of this flow wait. Those of a flow that another node had do not: that one let the first ones go, and after its
+    /// death there may be nobody to wait for.
     #[inline]
     fn concerns(&self, shard: &Shard, slot: Slot, flow: &Flow) -> bool {
+        if flow.is_imported() {
+            return false;
+        }
         let Some(labels) = shard.labels(slot) else { return false };
         let bit = u128::from_le_bytes(labels) >> self.how.label & 1 != 0;
         bit && self.let_go.get(slot.0 as usize) != Some(&flow.generation())

@@ -1,6 +1,7 @@
 //! The system tests: `twinwall run` in a laboratory of network namespaces, driven by the kernel's own tools.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod defer;
 mod devices;
 mod failover;
 mod flows;

@@ -116,9 +116,13 @@ impl Handle {
         self.ask(Ask::Status)
     }
 
-    /// How things are. `flows`: by whose they are.
-    pub(super) fn report(&self, flows: HaFlows) -> Result<Ha, HaError> {
-        Ok(report::report(self.seen()?, flows, &self.sets.each()))
+    /// How things are. `flows`: by whose they are; `workers`: what workers count in a cluster only.
+    pub(super) fn report(
+        &self,
+        flows: HaFlows,
+        workers: &[(&'static str, u64)],
+    ) -> Result<Ha, HaError> {
+        Ok(report::report(self.seen()?, flows, &[&self.sets.each()[..], workers].concat()))
     }
 
     fn tell(&self, command: Command) -> Result<(), HaError> {
