@@ -268,7 +268,8 @@ impl KernelPair {
 
     /// Traffic from the client to the server.
     pub fn talk(&self, options: &str) -> Result<Talk> {
-        Talk::start(&self.client, &self.server, &format!("{SERVER}:{}", talk::PORT), options)
+        let target = format!("{SERVER}:{}", talk::PORT);
+        Talk::start(&self.client, (&self.server, talk::PORT), &target, options)
     }
 
     /// A flood of new flows.

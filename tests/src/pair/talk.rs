@@ -3,7 +3,7 @@
 use super::Pair;
 use crate::{
     LabError, Netns, Process, Result,
-    addresses::SERVER,
+    addresses::{SERVER, SERVER6},
     process::unique,
     traffic::{
         Report,
@@ -16,8 +16,9 @@ use std::{
     time::Duration,
 };
 
-/// The port of a `serve`.
+/// The port of a `serve`, and of one for IPv6 beside it.
 pub(super) const PORT: u16 = 7000;
+const PORT6: u16 = 7006;
 /// How long the traffic may take to begin or to end.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -64,9 +65,14 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// Starts a `serve` and a `talk` with these options towards `target`; returns when every connection carries something.
-    pub fn start(from: &Netns, to: &Netns, target: &str, options: &str) -> Result<Self> {
-        let serve = start(to, &["serve", "--port", &PORT.to_string()], "serving")?;
+    /// Starts a `serve` on `port` and a `talk` with these options towards `target`; returns when every connection carries something.
+    pub fn start(
+        from: &Netns,
+        (to, port): (&Netns, u16),
+        target: &str,
+        options: &str,
+    ) -> Result<Self> {
+        let serve = start(to, &["serve", "--port", &port.to_string()], "serving")?;
         let until = file(from.scratch(), "until");
         let until_text = until.display().to_string();
         let mut words = vec!["talk", "--to", target, "--seconds", "150", "--until", &until_text];
@@ -161,12 +167,18 @@ impl Flood {
 impl Pair {
     /// Traffic from the client to the server.
     pub fn talk(&self, options: &str) -> Result<Talk> {
-        Talk::start(&self.client, &self.server, &format!("{SERVER}:{PORT}"), options)
+        Talk::start(&self.client, (&self.server, PORT), &format!("{SERVER}:{PORT}"), options)
+    }
+
+    /// The same over IPv6, which nobody translates.
+    pub fn talk6(&self, options: &str) -> Result<Talk> {
+        Talk::start(&self.client, (&self.server, PORT6), &format!("[{SERVER6}]:{PORT6}"), options)
     }
 
     /// Traffic from the server by the port forward to the client.
     pub fn talk_inwards(&self, options: &str) -> Result<Talk> {
-        Talk::start(&self.server, &self.client, &format!("{}:8080", crate::addresses::WAN), options)
+        let target = format!("{}:8080", crate::addresses::WAN);
+        Talk::start(&self.server, (&self.client, PORT), &target, options)
     }
 
     /// A flood of new flows.

@@ -43,13 +43,15 @@ fn without_replication_connections_die_with_their_node() -> Result {
     Ok(())
 }
 
-/// The reason this project exists: the active node dies, its connections do not. Then the dead one comes back and gets every flow.
+/// The reason this project exists: the active node dies, its connections do not, whether they are translated (IPv4) or not (IPv6).
+/// Then the dead one comes back and gets every flow.
 #[test]
 fn a_connection_does_not_notice_that_its_firewall_died() -> Result {
     let mut pair = Pair::new(&Setup::default())?;
     wait_active(&pair.nodes[0])?;
     assert_eq!(pair.nodes[1].role()?, "standby");
     let talk = pair.talk("--idle 60 --echo 60 --downloads 2 --datagrams 10 --probe 1000")?;
+    let talk6 = pair.talk6("--idle 20 --echo 20 --downloads 2 --datagrams 10")?;
     let flood = pair.flood(5000, 2000, 60)?;
     sleep(1000);
     let cut = pair.nodes[0].cut();
@@ -77,6 +79,11 @@ fn a_connection_does_not_notice_that_its_firewall_died() -> Result {
     assert_eq!((report.tcp.opened, report.tcp.alive), (122, 122), "{}", explain());
     assert_eq!(report.tcp.garbled + report.probe.garbled + report.datagrams.garbled, 0);
     assert!(report.tcp.bytes_verified > 1_000_000, "{report:?}");
+    let report6 = talk6.finish()?;
+    let tcp = &report6.tcp;
+    assert_eq!((tcp.opened, tcp.alive), (42, 42), "{report6:?}\n{}", pair.explain());
+    assert!(tcp.bytes_verified > 1_000_000 && tcp.garbled == 0, "{report6:?}");
+    assert!(report6.datagrams.received > 0 && report6.datagrams.garbled == 0, "{report6:?}");
     // The figure for people is the demo's, with faster adverts; this only says that it was an outage of that kind.
     assert!(report.probe.silence(cut, taken) < 2000.0, "{}", explain());
     Ok(())
