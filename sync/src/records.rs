@@ -85,7 +85,7 @@ pub struct FlowFull {
     pub keys: [FlowKey; 2],
     /// Its state.
     pub state: FlowState,
-    /// The ruleset that decided on it (its hash).
+    /// The ruleset that decided on it (its hash), where the sender says; 0: it does not. twinwall neither says nor asks.
     pub rules: u32,
     /// CRC32C of the name of the interface behind whose address it is masqueraded; 0: none.
     pub behind: u32,

@@ -128,8 +128,6 @@ pub struct Replica {
     role: Option<Role>,
     /// It has become the owner, and something that the old owner said is in the ring.
     is_behind: bool,
-    /// The hash of the ruleset that decides on flows.
-    rules: u32,
     requests: VecDeque<Request>,
     flushes: VecDeque<u64>,
     sweep: Option<Sweep>,
@@ -155,7 +153,6 @@ pub fn link(config: WorkerConfig, standing: Arc<Standing>) -> (Replica, NodeEnds
         inbound,
         role: None,
         is_behind: false,
-        rules: 0,
         requests: VecDeque::with_capacity(serve::REQUESTS),
         flushes: VecDeque::with_capacity(serve::FLUSHES),
         sweep: None,
@@ -231,11 +228,6 @@ impl Replica {
                 shard.release(now);
             }
         }
-    }
-
-    /// The ruleset that decides on flows from now on, by its hash.
-    pub fn set_rules(&mut self, hash: u32) {
-        self.rules = hash;
     }
 
     /// A flow whose parked packets may go: enough standbys have it.
