@@ -654,7 +654,7 @@ fn a_node_among_others_is_shown_and_told_what_to_be() {
         "owner         this node, term 5",
         "flows         1,000 own, 99,000 imported",
         "bulk          [#############-----------------]  45 % 470,000 of 1,048,576 slots",
-        "lag           half 0.21 ms, 99 of 100 1.90 ms, 17 datagrams not confirmed",
+        "lag           half 0.21 ms, 99 of 100 1.90 ms, 17 changes of flows not confirmed",
         "verify        1,024 parts compared, 1 differ, 2 skipped",
         "sync0: Network is down (os error 100)",
         "ALARM  node 2 has another ruleset",

@@ -44,7 +44,7 @@ pub struct Ha {
     pub flows: HaFlows,
     /// Microseconds from a change until the slowest standby has it.
     pub lag_us: HaLag,
-    /// Changes that some standby has not confirmed yet, in datagrams.
+    /// Changes of flows that some living standby has not confirmed yet.
     pub unsynchronised: u64,
     /// The transfer of all flows, where one runs.
     pub bulk: HaBulk,

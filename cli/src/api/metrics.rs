@@ -142,9 +142,9 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     ("twinwall_ha_flows", Unit::Count, "Flows that this node made, and imported ones."),
     ("twinwall_ha_lag_seconds", Unit::Seconds, "From a change until the slowest standby has it."),
     (
-        "twinwall_ha_unsynchronised_datagrams",
+        "twinwall_ha_unsynchronised_flows",
         Unit::Count,
-        "Datagrams of changes that some standby has not confirmed.",
+        "Changes of flows that some living standby has not confirmed.",
     ),
     ("twinwall_ha_bulk_running", Unit::Count, "1 while all flows are transferred."),
     ("twinwall_ha_bulk_slots", Unit::Count, "Slots of that transfer, and how many are done."),
@@ -363,7 +363,7 @@ fn publish_ha(ha: &Ha) {
     gauge!("twinwall_ha_flows", "origin" => "imported").set(float(ha.flows.imported));
     gauge!("twinwall_ha_lag_seconds", "quantile" => "0.5").set(float(ha.lag_us.p50) / 1e6);
     gauge!("twinwall_ha_lag_seconds", "quantile" => "0.99").set(float(ha.lag_us.p99) / 1e6);
-    gauge!("twinwall_ha_unsynchronised_datagrams").set(float(ha.unsynchronised));
+    gauge!("twinwall_ha_unsynchronised_flows").set(float(ha.unsynchronised));
     gauge!("twinwall_ha_bulk_running").set(truth(ha.bulk.running));
     gauge!("twinwall_ha_bulk_slots", "part" => "done").set(float(ha.bulk.done));
     gauge!("twinwall_ha_bulk_slots", "part" => "all").set(float(ha.bulk.of));

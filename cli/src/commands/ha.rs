@@ -78,7 +78,7 @@ impl View for HaView {
         ];
         if now.role == "active" {
             let lag = format!(
-                "half {}, 99 of 100 {}, {} datagrams not confirmed",
+                "half {}, 99 of 100 {}, {} changes of flows not confirmed",
                 time(now.lag_us.p50),
                 time(now.lag_us.p99),
                 grouped(now.unsynchronised)

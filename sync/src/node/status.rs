@@ -34,6 +34,8 @@ pub struct Status {
     pub ruleset: u64,
     /// How long records were on their way to the slowest standby (owner), in microseconds: half of them, and 99 of 100.
     pub lag_us: [u64; 2],
+    /// Changes of flows that the slowest living standby has not confirmed yet (owner): at least as many as there are such flows.
+    pub unconfirmed: u64,
     /// The bulk that runs: given, or taken.
     pub bulk: Bulk,
     /// What the last `Command::Verify` found.
@@ -110,9 +112,10 @@ pub struct Peer {
 impl Node {
     /// All that is to be shown of it.
     pub fn status(&self, now: Tick) -> Status {
-        let mut lag_us = [0; 2];
+        let (mut lag_us, mut unconfirmed) = ([0; 2], 0);
         for lane in &self.lanes {
             let behind = lane.behind(now);
+            unconfirmed += behind.flows;
             let [half, most] = &mut lag_us;
             *half = (*half).max(behind.lag_p50 / 1_000);
             *most = (*most).max(behind.lag_p99 / 1_000);
@@ -127,6 +130,7 @@ impl Node {
             synchronised: self.synchronised,
             ruleset: self.frames.ruleset,
             lag_us,
+            unconfirmed: if self.owner.is_owner() { unconfirmed } else { 0 },
             bulk: self.bulk(),
             verify: self.verifying.result(now),
             handing_over: self.switch.as_ref().map(|switch| switch.to),

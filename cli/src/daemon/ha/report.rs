@@ -3,7 +3,6 @@
 use sync::ids::NodeId;
 use sync::link::LinkStatus;
 use sync::node::Peer;
-use sync::records::Role;
 
 use crate::api::ha::{Ha, HaBulk, HaFlows, HaLag, HaLink, HaPeer, HaVerify};
 
@@ -22,7 +21,6 @@ pub(super) fn report(seen: Seen, flows: HaFlows, others: &[(&'static str, u64)])
     });
     let counters =
         status.counters.iter().chain(others).map(|(name, count)| ((*name).to_owned(), *count));
-    let active = status.role == Role::Active;
     Ha {
         uptime_seconds: std::time::Duration::from_nanos(at.0).as_secs_f64(),
         node: status.node.get(),
@@ -35,12 +33,7 @@ pub(super) fn report(seen: Seen, flows: HaFlows, others: &[(&'static str, u64)])
         ruleset_hash: hash(status.ruleset),
         flows,
         lag_us: HaLag { p50: status.lag_us[0], p99: status.lag_us[1] },
-        unsynchronised: if active {
-            let standbys = status.peers.iter().filter(|peer| peer.alive);
-            standbys.map(|peer| peer.behind).max().unwrap_or(0)
-        } else {
-            0
-        },
+        unsynchronised: status.unconfirmed,
         bulk: HaBulk { running: status.bulk.running, done: status.bulk.done, of: status.bulk.of },
         verify: status.verify.map(|found| HaVerify {
             running: found.running,

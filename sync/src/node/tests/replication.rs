@@ -109,6 +109,23 @@ fn who_comes_late_asks_for_what_is_no_flow_with_the_flows() {
 }
 
 #[test]
+fn what_no_standby_has_confirmed_is_told_in_changes_of_flows() {
+    let mut net = pair();
+    assert_eq!(net.status(0).unconfirmed, 0);
+    net.cut(0, 1);
+    for flow in 50..57 {
+        net.outside(0).packet(flow);
+    }
+    net.run(2);
+    let status = net.status(0);
+    assert_eq!((status.unconfirmed, net.status(1).unconfirmed), (7, 0));
+    assert!((1..7).contains(&status.peers[0].behind), "they share datagrams: {:?}", status.peers);
+    net.mend();
+    net.run(100);
+    assert_eq!(net.status(0).unconfirmed, 0);
+}
+
+#[test]
 fn a_standby_that_comes_late_has_all_after_a_bulk() {
     let mut net = pair();
     net.crash(1);
