@@ -33,15 +33,9 @@ pub struct Cluster {
     thread: Option<JoinHandle<u64>>,
 }
 
-/// Joins a worker with `slots` flows to a cluster of one.
-///
-/// # Errors
-/// The thread cannot be started.
-pub fn join(slots: u32) -> Result<(ClusterLink, Cluster)> {
-    let node = NodeId::new(1).context("there is such a node")?;
-    let standing = Arc::new(Standing::new(Role::Standby));
-    let (replica, ends) = worker::link(WorkerConfig::new(node, LANE, Group(0)), standing.clone());
-    let config = Config {
+/// How a node of one worker is made that sends as fast as it can.
+pub fn config(node: NodeId, slots: u32) -> Config {
+    Config {
         node,
         cluster: 1,
         nodes: 2,
@@ -57,11 +51,21 @@ pub fn join(slots: u32) -> Result<(ClusterLink, Cluster)> {
         acks: 1,
         ports: Vec::new(),
         window: 65_536,
-    };
+    }
+}
+
+/// Joins a worker with `slots` flows to a cluster of one.
+///
+/// # Errors
+/// The thread cannot be started.
+pub fn join(slots: u32) -> Result<(ClusterLink, Cluster)> {
+    let node = NodeId::new(1).context("there is such a node")?;
+    let standing = Arc::new(Standing::new(Role::Standby));
+    let (replica, ends) = worker::link(WorkerConfig::new(node, LANE, Group(0)), standing.clone());
     let keys = Keyring::parse(&format!("1 {}", "5a".repeat(32)))?;
     let saved = Saved { epoch: Epoch(1), reserved: Term(0) };
     let start = Instant::now();
-    let mut node = Node::new(config, keys, saved, 7, Tick(0));
+    let mut node = Node::new(config(node, slots), keys, saved, 7, Tick(0));
     let mut sink = Sink { standing: standing.clone(), inbound: None, datagrams: 0 };
     node.command(Command::Promote { force: true }, Tick(0), &mut sink)?;
     standing.renew(Tick(u64::MAX));

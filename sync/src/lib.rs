@@ -8,6 +8,7 @@
 //! ```
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod bell;
 pub mod hands;
 pub mod ids;
 pub mod lane;

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use packet::Tick;
 
+use crate::bell::Bell;
 use crate::ids::{NodeId, Term};
 use crate::records::Role;
-use crate::worker::bell::Bell;
 
 /// Shared between the sync thread and all workers.
 #[derive(Debug)]

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use benches::cluster;
 use benches::random::Random;
 use clap::Parser;
 use conntrack::{Config as Table, Shard};
 use packet::{FlowKey, Tick};
 use sync::hands::{Hands, Inbound, RingFull, Saved, To};
 use sync::ids::{Epoch, Group, Lane, NodeId, Term};
-use sync::node::{Command, Config, Node, Takeover};
+use sync::node::{Command, Config, Node};
 use sync::records::Role;
 use sync::seal::Keyring;
 use sync::standing::Standing;
@@ -138,23 +139,7 @@ impl Machine {
         let (replica, ends) =
             worker::link(WorkerConfig::new(node, lane, Group(0)), standing.clone());
         let slots = args.flows + 1024;
-        let config = Config {
-            node,
-            cluster: 1,
-            nodes: 2,
-            group: Group(0),
-            lanes: 1,
-            slots,
-            passive: false,
-            takeover: Takeover::External,
-            lease: 10_000_000_000,
-            flush: 100_000,
-            bytes_per_second: 0,
-            unsynchronised_after: 0,
-            acks: 1,
-            ports: Vec::new(),
-            window: 65_536,
-        };
+        let config = Config { lease: 10_000_000_000, ..cluster::config(node, slots) };
         let keys = if args.plain {
             Keyring::unauthenticated()
         } else {

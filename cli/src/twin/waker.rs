@@ -1,75 +1,20 @@
 //! Wakes the twin thread when a worker has queued frames for it, and costs nothing while it is awake.
 //!
-//! # The handshake
-//!
-//! The twin thread, before it sleeps, stores `asleep = true`, then looks at the queues once more. A worker first pushes,
-//! then loads `asleep`. Both put a sequentially consistent fence between their store and their load, so it cannot be that
-//! neither sees the other's store (Dekker): either the twin thread finds the frame and stays awake, or the worker
-//! finds `asleep` and writes to the eventfd, on which the twin thread sleeps or is about to. The eventfd keeps its count,
-//! so a write before the sleep ends that sleep at once. Of several workers that find `asleep`, the one whose swap takes
-//! it writes.
-//!
-//! A false alarm costs one turn of the twin thread; no wake-up can be lost. Relaxed accesses are enough for the flag
-//! itself: the queues carry the frames with their own acquire and release.
+//! [`sync::bell`] says whether it sleeps; then a worker writes to the eventfd on which it does. The eventfd keeps its count, so a write
+//! before the sleep ends that sleep at once.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use dataplane::control::Wake;
 use rustix::event::{EventfdFlags, eventfd};
-
-/// The handshake's flag, over the atomics of `$atomic`: the standard library's, and in a test those of loom, which tries
-/// every interleaving that the memory model allows.
-macro_rules! handshake {
-    ($($atomic:tt)*) => {
-        use $($atomic)*::{AtomicBool, Ordering, fence};
-
-        #[derive(Debug)]
-        pub(super) struct Handshake {
-            /// Set by the twin thread when it is about to sleep, cleared by it and by the worker that wakes it.
-            asleep: AtomicBool,
-        }
-
-        impl Handshake {
-            pub(super) fn new() -> Self {
-                Self { asleep: AtomicBool::new(false) }
-            }
-
-            /// A worker has pushed: whether it has to ring.
-            #[inline]
-            pub(super) fn must_ring(&self) -> bool {
-                fence(Ordering::SeqCst);
-                self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
-            }
-
-            /// The twin thread announces a sleep. False when there is work after all: it must not sleep.
-            pub(super) fn may_sleep(&self, idle: impl FnOnce() -> bool) -> bool {
-                self.asleep.store(true, Ordering::Relaxed);
-                fence(Ordering::SeqCst);
-                let idle = idle();
-                if !idle {
-                    self.asleep.store(false, Ordering::Relaxed);
-                }
-                idle
-            }
-
-            /// The twin thread is awake.
-            pub(super) fn awake(&self) {
-                self.asleep.store(false, Ordering::Relaxed);
-            }
-        }
-    };
-}
-
-mod real {
-    handshake!(std::sync::atomic);
-}
+use sync::bell::Bell;
 
 /// Wakes the twin thread. Workers share it; the twin thread alone calls the crate-private half.
 #[derive(Debug)]
 pub struct TwinWaker {
     /// Written by workers and by whoever stops the thread, read by the twin thread.
     eventfd: OwnedFd,
-    handshake: real::Handshake,
+    bell: Bell,
 }
 
 impl TwinWaker {
@@ -77,14 +22,14 @@ impl TwinWaker {
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            handshake: real::Handshake::new(),
+            bell: Bell::new(),
         })
     }
 
     /// Wakes the twin thread if it sleeps or is about to. To be called after pushing to a queue.
     #[inline]
     pub fn wake(&self) {
-        if self.handshake.must_ring() {
+        if self.bell.must_ring() {
             self.ring();
         }
     }
@@ -97,12 +42,12 @@ impl TwinWaker {
 
     /// Announces a sleep. False when there is work after all: do not sleep.
     pub(super) fn may_sleep(&self, idle: impl FnOnce() -> bool) -> bool {
-        self.handshake.may_sleep(idle)
+        self.bell.may_sleep(idle)
     }
 
     /// The sleep is over; `rung` when the eventfd is readable.
     pub(super) fn awake(&self, rung: bool) {
-        self.handshake.awake();
+        self.bell.awake();
         if rung {
             let _ = rustix::io::read(&self.eventfd, &mut [0u8; 8]);
         }
@@ -199,46 +144,5 @@ mod tests {
             }
         }
         producers.into_iter().for_each(|thread| thread.join().unwrap());
-    }
-
-    mod modelled {
-        handshake!(loom::sync::atomic);
-    }
-
-    /// In every interleaving of workers with a twin thread that wants to sleep: if it sleeps on work, somebody rings.
-    fn model(workers: usize, preemptions: Option<usize>) {
-        use loom::sync::atomic::AtomicUsize;
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = preemptions;
-        builder.check(move || {
-            let handshake = loom::sync::Arc::new(modelled::Handshake::new());
-            let queued = loom::sync::Arc::new(AtomicUsize::new(0));
-            // Not part of the protocol: read after all threads are done.
-            let rung = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            let workers: Vec<_> = (0..workers)
-                .map(|_| {
-                    let (handshake, queued, rung) =
-                        (handshake.clone(), queued.clone(), rung.clone());
-                    loom::thread::spawn(move || {
-                        queued.store(1, Ordering::Release);
-                        if handshake.must_ring() {
-                            rung.store(true, Ordering::Relaxed);
-                        }
-                    })
-                })
-                .collect();
-            let sleeps = handshake.may_sleep(|| queued.load(Ordering::Acquire) == 0);
-            workers.into_iter().for_each(|worker| worker.join().unwrap());
-            if sleeps {
-                assert!(rung.load(Ordering::Relaxed), "asleep with frames queued, and nobody rang");
-            }
-            handshake.awake();
-        });
-    }
-
-    #[test]
-    fn no_interleaving_loses_a_wake_up() {
-        model(1, None);
-        model(2, Some(2));
     }
 }

@@ -19,7 +19,6 @@
 //! [`Replica`] and its shard are the worker's; [`NodeEnds`] the sync thread's. Between them are three rings and
 //! [`Standing`], nothing else. Nothing is allocated after [`link`].
 
-pub(crate) mod bell;
 mod ends;
 mod export;
 mod flow;

@@ -3,9 +3,9 @@
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::bell::tests::model::Bell;
 use crate::ring::LONGEST;
 use crate::ring::model::{Consumer, Producer, ring};
-use crate::worker::bell::tests::model::Bell;
 
 struct Worker {
     ring: Producer,
