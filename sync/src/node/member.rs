@@ -137,13 +137,14 @@ impl Members {
         self.alive().map(|(_, member)| after(member.heard, silence)).min()
     }
 
-    /// The standby that lives and has all flows, with the lowest number: whom to hand over to.
-    pub(super) fn heir(&self) -> Option<NodeId> {
+    /// The standby that lives and has all flows, with the lowest number: whom to hand over to, and
+    /// its incarnation.
+    pub(super) fn heir(&self) -> Option<(NodeId, Epoch)> {
         self.alive()
             .find(|(_, member)| {
                 member.is_synchronised() && matches!(member.role, Role::Standby | Role::Redirecting)
             })
-            .map(|(node, _)| node)
+            .map(|(node, member)| (node, member.epoch))
     }
 
     /// One that lives and has flows, or may have: it did not say yet.

@@ -95,6 +95,8 @@ pub struct Node {
     origin: Option<Origin>,
     /// All flows that the owner has, or had when it was last there, are in this node's table.
     synchronised: bool,
+    /// They were at some time since this node started.
+    was_synchronised: bool,
     stamp: u32,
     request: u32,
     token: u64,
@@ -143,6 +145,7 @@ impl Node {
             owner: Owner::new(config.node, config.group, config.passive, saved.reserved),
             origin: None,
             synchronised: false,
+            was_synchronised: false,
             stamp: 0,
             request: 0,
             token: 0,
@@ -411,6 +414,7 @@ impl Node {
         } else if let Some(origin) = &self.origin {
             self.synchronised = origin.is_whole() && !origin.is_partial();
         }
+        self.was_synchronised |= self.synchronised;
         if self.synchronised != before {
             self.refused = None;
             self.hello_soon(now);

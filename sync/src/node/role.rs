@@ -3,7 +3,7 @@
 use packet::Tick;
 
 use crate::hands::{Hands, Saved};
-use crate::ids::{NodeId, Term};
+use crate::ids::{Epoch, NodeId, Term};
 use crate::records::{Record, Role};
 use crate::wire;
 
@@ -113,7 +113,7 @@ impl Node {
         Ok(())
     }
 
-    fn hand_over(&mut self, heir: NodeId, now: Tick, hands: &mut dyn Hands) {
+    fn hand_over(&mut self, heir: (NodeId, Epoch), now: Tick, hands: &mut dyn Hands) {
         self.token = (self.token + 1) % super::LANES_TOKENS;
         self.switch = Some(Switch::new(heir, self.token, self.config.lanes, now));
         self.counters.switchovers += 1;
@@ -232,8 +232,7 @@ impl Node {
         }
         let Some(switch) = &mut self.switch else { return };
         let to = switch.to;
-        let heir = self.members.get(to).filter(|heir| heir.alive);
-        match switch.step(heir, now, hands) {
+        match switch.step(self.members.get(to), now, hands) {
             Step::Wait => {}
             Step::Flushed => {
                 let Self { lanes, frames, .. } = self;
@@ -300,7 +299,13 @@ impl Node {
                 Ok((Record::Grant { group, term, to }, _)) => {
                     let meant = group == self.owner.group && to == self.config.node;
                     let owner = self.owner.other() == Some(from);
-                    if meant && owner && term > self.owner.claim.term && !self.stopping {
+                    // It may have been meant for who this node was before it was started anew.
+                    if meant
+                        && owner
+                        && self.was_synchronised
+                        && term > self.owner.claim.term
+                        && !self.stopping
+                    {
                         self.owner.reserve(term);
                         if matches!(self.role(), Role::Standby | Role::Redirecting) {
                             hands.handed_over();

@@ -17,7 +17,7 @@
 use packet::Tick;
 
 use crate::hands::{Hands, Inbound};
-use crate::ids::{Lane, NodeId, Seq, Term};
+use crate::ids::{Epoch, Lane, NodeId, Seq, Term};
 use crate::{Mutation, mutated};
 
 use super::config::{MS, after};
@@ -48,6 +48,8 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Switch {
     pub(super) to: NodeId,
+    /// The heir's incarnation: one that starts anew has none of what this one had.
+    epoch: Epoch,
     since: Tick,
     token: u64,
     lanes: u8,
@@ -75,10 +77,10 @@ pub(super) enum Step {
 
 impl Switch {
     /// `token`: none of another's.
-    pub(super) fn new(to: NodeId, token: u64, lanes: u8, now: Tick) -> Self {
+    pub(super) fn new((to, epoch): (NodeId, Epoch), token: u64, lanes: u8, now: Tick) -> Self {
         let all = u64::MAX >> (64 - u32::from(lanes.clamp(1, 64)));
         let phase = Phase::Flush { untold: all, unmarked: all };
-        Self { to, since: now, token, lanes, phase }
+        Self { to, epoch, since: now, token, lanes, phase }
     }
 
     /// A worker marked.
@@ -100,10 +102,10 @@ impl Switch {
         self.phase = Phase::Grant { term, again: Tick(0) };
     }
 
-    /// `heir`: if it lives.
+    /// `heir`: the node that it is, if it is there.
     pub(super) fn step(&mut self, heir: Option<&Member>, now: Tick, hands: &mut dyn Hands) -> Step {
         let late = after(self.since, PATIENCE) <= now;
-        let Some(heir) = heir else {
+        let Some(heir) = heir.filter(|heir| heir.alive && heir.epoch == self.epoch) else {
             return if matches!(self.phase, Phase::Grant { .. }) {
                 Step::Outbid
             } else {

@@ -105,6 +105,29 @@ fn an_heir_that_dies_after_the_grant_is_outbid() {
     assert_eq!(net.outside(0).term, Term(3), "the granted term is not its own to take");
 }
 
+/// It has none of the flows that it had when it was chosen, and what was meant for it is still being said.
+#[test]
+fn an_heir_that_starts_anew_after_the_grant_does_not_take_it() {
+    let mut net = pair();
+    let table = net.outside(0).table();
+    without_grants(&mut net);
+    net.command(0, Command::Demote).unwrap();
+    net.run(20);
+    assert_eq!(net.outside(0).role, Role::Held);
+    net.crash(1);
+    net.start(1);
+    net.filter = Box::new(|_| true);
+    let took = net.until(500, |net| {
+        assert_ne!(net.outside(1).role, Role::Active);
+        net.outside(0).role == Role::Active
+    });
+    assert!(took <= 150 * MS, "{took}");
+    net.run(500);
+    assert_eq!((net.outside(0).role, net.outside(0).term), (Role::Active, Term(3)));
+    assert!(net.status(1).synchronised);
+    assert_eq!(net.outside(1).table(), table);
+}
+
 #[test]
 fn a_lost_grant_is_said_again() {
     let mut net = pair();
