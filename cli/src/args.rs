@@ -210,14 +210,15 @@ impl FlowsArgs {
 pub enum HaCommand {
     /// Shows roles, flows, lag, other nodes and links
     Status(WatchArgs),
-    /// Makes this node active, at once
+    /// Makes this node active
     ///
-    /// A node that has not got all flows refuses for a while where another lives (promote_unsynchronised_s).
+    /// Another one that is active and lives is asked to hand over first, for 30 ms. A node that has not got all flows refuses for a while
+    /// where another lives (promote_unsynchronised_s).
     Promote {
         /// Where the daemon is.
         #[command(flatten)]
         at: SocketArgs,
-        /// Although flows are missing: their connections will be lost
+        /// At once, and although flows are missing: their connections will be lost
         #[arg(long)]
         force: bool,
     },

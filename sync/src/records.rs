@@ -300,7 +300,7 @@ pub enum Record<'a> {
         /// Whom it is for.
         to: NodeId,
     },
-    /// The addressed node owns the group from now on.
+    /// The addressed node owns the group from now on. Said by that node itself, to the owner: hand over to me.
     Grant {
         /// The group.
         group: Group,

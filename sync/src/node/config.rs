@@ -58,9 +58,9 @@ pub enum Takeover {
 /// What a running node is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Be the owner. It is already: nothing to do.
+    /// Be the owner, at once or a moment later: one that lives is asked to hand over. It is the owner already: nothing to do.
     Promote {
-        /// Although flows are missing.
+        /// At once, and although flows are missing.
         force: bool,
     },
     /// Hand over to a synchronised standby. It is not the owner: nothing to do.
@@ -99,6 +99,9 @@ pub enum Refused {
         "no other node that lives has all flows: this node goes on as the owner, until another is promoted or it is stopped"
     )]
     NoStandby,
+    /// It is not the owner, and may be in a moment.
+    #[error("the owner is handing over, or was asked to a moment ago: try again in a moment")]
+    Granting,
     /// It tracks mirrored traffic.
     #[error("this node is passive (`mode = \"passive\"`): it never owns flows")]
     Passive,

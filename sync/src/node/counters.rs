@@ -69,6 +69,8 @@ counters! {
     promoted,
     /// Promotions that were refused.
     promotions_refused,
+    /// Promotions beside an owner that lives: it was asked to hand over.
+    handovers_asked,
     /// Planned switchovers that began.
     switchovers,
     /// Those that were abandoned.

@@ -78,6 +78,13 @@ impl Member {
     pub(super) fn is_synchronised(&self) -> bool {
         self.hello.is_some_and(|hello| hello.synchronised)
     }
+
+    /// A standby that lives and has all flows: the group can be handed over to it.
+    pub(super) fn is_heir(&self) -> bool {
+        self.alive
+            && self.is_synchronised()
+            && matches!(self.role, Role::Standby | Role::Redirecting)
+    }
 }
 
 /// All of them.
@@ -137,14 +144,9 @@ impl Members {
         self.alive().map(|(_, member)| after(member.heard, silence)).min()
     }
 
-    /// The standby that lives and has all flows, with the lowest number: whom to hand over to, and
-    /// its incarnation.
+    /// The heir with the lowest number: whom to hand over to, and its incarnation.
     pub(super) fn heir(&self) -> Option<(NodeId, Epoch)> {
-        self.alive()
-            .find(|(_, member)| {
-                member.is_synchronised() && matches!(member.role, Role::Standby | Role::Redirecting)
-            })
-            .map(|(node, member)| (node, member.epoch))
+        self.iter().find(|(_, member)| member.is_heir()).map(|(node, member)| (node, member.epoch))
     }
 
     /// One that lives and has flows, or may have: it did not say yet.

@@ -64,6 +64,7 @@ use lease::Pulse;
 use member::Members;
 use origin::{Origin, Wanted};
 use owner::Owner;
+use role::Asking;
 use switch::Switch;
 use verify::Verifying;
 
@@ -101,6 +102,7 @@ pub struct Node {
     request: u32,
     token: u64,
     switch: Option<Switch>,
+    asking: Option<Asking>,
     /// Until then packets are passed on to the new owner.
     redirecting: Option<Tick>,
     waiting: Waiting,
@@ -150,6 +152,7 @@ impl Node {
             request: 0,
             token: 0,
             switch: None,
+            asking: None,
             redirecting: None,
             waiting: Waiting::default(),
             acks: Vec::new(),
@@ -272,6 +275,7 @@ impl Node {
         self.say_acks(hands);
         self.poll_waiting(now, hands);
         self.poll_switch(now, hands);
+        self.poll_asking(now, hands);
         self.poll_takeover(now, hands);
         self.save(now, hands);
         self.poll_digests(now, hands);
@@ -300,6 +304,7 @@ impl Node {
             next = next.min(origin.next(now));
         }
         next = earlier(next, self.switch.as_ref().map(|switch| switch.next(now)));
+        next = earlier(next, self.asking.map(Asking::next));
         next = earlier(next, self.redirecting);
         // Until its term is saved, it is tried as often as that.
         let saved = self.owner.is_reserved();

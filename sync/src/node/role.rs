@@ -1,4 +1,11 @@
 //! What becoming something entails; commands; planned switchovers; takeovers by silence.
+//!
+//! # A promotion beside an owner that lives
+//!
+//! Whoever moves the addresses may be wrong about the owner: keepalived is starved, or alone died. A term that is taken from an owner that
+//! lives costs what it had not said yet, and what was lost on its way. So the heir asks for a planned switchover first ([`Asking`]), and
+//! takes the term where none comes of it. An owner that is silent is not asked: what moves addresses needs longer to notice a death
+//! than [`RECENTLY`].
 
 use packet::Tick;
 
@@ -20,10 +27,29 @@ const STAGGER: u64 = 10 * MS;
 const FIRST: u64 = 1_000 * MS;
 /// A node that starts listens for others so long before it is promoted: their HELLO answers its own.
 const LISTEN: u64 = 250 * MS;
+/// An owner that was heard so recently is asked to hand over rather than outbid.
+const RECENTLY: u64 = 30 * MS;
+/// For so long it may do so: whoever is promoted has the addresses already, and forwards nothing until then.
+const ASKED: u64 = 30 * MS;
+/// Between questions.
+const ASK_AGAIN: u64 = 2 * MS;
 /// A disk may take so long.
 const UNSAVED: u64 = 2_000 * MS;
 /// A node that was refused a promotion and is told again after so long begins to wait anew.
 const REFUSED_ANEW: u64 = 30_000 * MS;
+
+/// A promotion that waits for the owner to hand over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    until: Tick,
+    again: Tick,
+}
+
+impl Asking {
+    pub(super) fn next(self) -> Tick {
+        self.again.min(self.until)
+    }
+}
 
 impl Node {
     /// Does what it is told.
@@ -100,13 +126,53 @@ impl Node {
         {
             return Err(Refused::NotSaved);
         }
+        let owner = self.owner.other().and_then(|owner| self.members.get(owner));
+        let lives = owner.is_some_and(|owner| owner.alive && after(owner.heard, RECENTLY) > now);
+        if !force && self.synchronised && lives {
+            if self.asking.is_none() {
+                self.asking = Some(Asking { until: after(now, ASKED), again: now });
+                self.counters.handovers_asked += 1;
+            }
+            self.poll_asking(now, hands);
+            return Ok(());
+        }
         self.event(Event::Promote, now, hands);
         Ok(())
     }
 
+    pub(super) fn poll_asking(&mut self, now: Tick, hands: &mut dyn Hands) {
+        let Some(Asking { until, again }) = self.asking else { return };
+        let Some(owner) = self.owner.other().filter(|_| now < until) else {
+            // It does not, or it left.
+            self.event(Event::Promote, now, hands);
+            return;
+        };
+        if again <= now {
+            self.asking = Some(Asking { until, again: after(now, ASK_AGAIN) });
+            let (group, to) = (self.owner.group, self.config.node);
+            let term = Term(self.owner.claim.term.0.saturating_add(1));
+            self.say_redirect(&Records::of(&Record::Grant { group, term, to }), owner, hands);
+        }
+    }
+
+    /// A standby asks for the group. The term that it wants tells an old question from a new one.
+    fn asked(&mut self, from: NodeId, term: Term, now: Tick, hands: &mut dyn Hands) {
+        let free = self.role() == Role::Active && !self.stopping;
+        if free
+            && term > self.owner.claim.term
+            && let Some(heir) = self.members.get(from).filter(|from| from.is_heir())
+        {
+            self.hand_over((from, heir.epoch), now, hands);
+        }
+    }
+
     fn demote(&mut self, now: Tick, hands: &mut dyn Hands) -> Result<(), Refused> {
+        let asked = self.asking.take().is_some();
         if self.role() != Role::Active {
-            return Ok(());
+            // It may yet be granted what it asked for, and then has to hand it back.
+            let owner = self.owner.other().and_then(|owner| self.members.get(owner));
+            let granting = asked || owner.is_some_and(|owner| owner.role == Role::Held);
+            return if granting { Err(Refused::Granting) } else { Ok(()) };
         }
         let heir = self.members.heir().ok_or(Refused::NoStandby)?;
         self.hand_over(heir, now, hands);
@@ -126,6 +192,7 @@ impl Node {
             return;
         }
         self.stopping = true;
+        self.asking = None;
         if self.role() == Role::Active
             && let Some(heir) = self.members.heir()
         {
@@ -168,6 +235,7 @@ impl Node {
             Act::Take => {
                 self.counters.promoted += 1;
                 self.switch = None;
+                self.asking = None;
                 self.redirecting = None;
                 self.origin = None;
                 self.refused = None;
@@ -180,6 +248,7 @@ impl Node {
                 let mine = before.owner == Some(self.config.node);
                 self.counters.stepped_down += u64::from(mine && role == Role::Standby);
                 self.switch = None;
+                self.asking = None;
                 if role == Role::Redirecting && self.redirecting.is_none() {
                     self.redirecting = Some(after(now, REDIRECT));
                 }
@@ -280,7 +349,7 @@ impl Node {
         }
     }
 
-    /// The other side of a switchover.
+    /// The other side of a switchover. A GRANT that names its sender asks for one.
     pub(super) fn redirect(
         &mut self,
         from: NodeId,
@@ -294,6 +363,11 @@ impl Node {
                     let asked = group == self.owner.group && to == self.config.node;
                     if asked && self.owner.other() == Some(from) {
                         self.say_watermarks(true, now, hands);
+                    }
+                }
+                Ok((Record::Grant { group, term, to }, _)) if to == from => {
+                    if group == self.owner.group {
+                        self.asked(from, term, now, hands);
                     }
                 }
                 Ok((Record::Grant { group, term, to }, _)) => {

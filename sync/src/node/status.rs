@@ -42,6 +42,8 @@ pub struct Status {
     pub verify: Option<Verify>,
     /// The hand-over that is going on: to whom.
     pub handing_over: Option<NodeId>,
+    /// A promotion waits for the owner to hand over, which it does not do for long.
+    pub asking: bool,
     /// The goodbye was said: the daemon may end.
     pub left: bool,
     /// All counters by name.
@@ -134,6 +136,7 @@ impl Node {
             bulk: self.bulk(),
             verify: self.verifying.result(now),
             handing_over: self.switch.as_ref().map(|switch| switch.to),
+            asking: self.asking.is_some(),
             left: self.left(),
             counters: self.all_counters(),
             peers: self.members.iter().map(|(node, member)| self.peer(node, member, now)).collect(),

@@ -227,6 +227,11 @@ impl Machine {
         self.node.status(now)
     }
 
+    /// It is the owner because the old one granted it, not because it took the term.
+    pub(super) fn was_granted(&self) -> bool {
+        self.role == Role::Active && self.standing.was_handed_over()
+    }
+
     /// It is handing its flows over to this node.
     pub(super) fn grants(&self, to: usize) -> bool {
         self.role == Role::Held
@@ -408,6 +413,10 @@ impl Hands for Reach<'_> {
             *self.era += 1;
         }
         (*self.role, *self.term, *self.owner) = (role, term, owner);
+    }
+
+    fn handed_over(&mut self) {
+        self.standing.hand_over();
     }
 
     fn lease(&mut self, until: Tick) {

@@ -31,11 +31,13 @@ fn check_all(seeds: std::ops::Range<u64>) {
         sum.datagrams += outcome.datagrams;
         sum.forwarded += outcome.forwarded;
         sum.promotions += outcome.promotions;
+        sum.handovers += outcome.handovers;
+        sum.asked += outcome.asked;
         sum.steps += outcome.steps;
         sum.healed = sum.healed.max(outcome.healed);
     }
     println!("{seeds:?}: {sum:?}");
-    assert!(sum.promotions > 0 && sum.forwarded > 0);
+    assert!(sum.promotions > 0 && sum.forwarded > 0 && sum.handovers > 0 && sum.asked > 0);
 }
 
 macro_rules! shards {

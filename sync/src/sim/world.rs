@@ -122,6 +122,8 @@ pub(super) struct Outcome {
     pub(super) promotions: u64,
     /// Planned switchovers.
     pub(super) handovers: u64,
+    /// Promotions beside an owner that lives, which was asked to hand over.
+    pub(super) asked: u64,
     /// A digest of all that happened: equal for equal runs.
     pub(super) digest: u64,
     /// How long after the last fault all agreed.
@@ -383,27 +385,26 @@ impl World {
         let due = self.until(node, due);
         let at = if more { self.now } else { self.now.saturating_add(due) };
         self.wake(node, at);
-        self.claimed(node, false);
+        self.claimed(node);
     }
 
     /// Notes when a claim was taken.
-    fn claimed(&mut self, node: usize, by_command: bool) {
+    fn claimed(&mut self, node: usize) {
         let Some(machine) = &self.places[node].machine else { return };
         if machine.role == Role::Active && machine.owner == Some(node) {
             let claim = (machine.term.0, node as u8);
             if !self.claims.contains_key(&claim) {
                 self.claims.insert(claim, self.now);
                 self.outcome.promotions += 1;
-                self.handed_over(node, by_command);
+                if machine.was_granted() {
+                    self.handed_over(node);
+                }
             }
         }
     }
 
     /// A node owns the flows because the old owner, which held packets back for that, granted it: it has all of them, as they are.
-    fn handed_over(&mut self, node: usize, by_command: bool) {
-        if by_command || self.schedule.shape.silence.is_some() {
-            return;
-        }
+    fn handed_over(&mut self, node: usize) {
         let old = (0..self.places.len()).find(|old| {
             let machine = self.places[*old].machine.as_ref();
             *old != node && machine.is_some_and(|machine| machine.grants(node))

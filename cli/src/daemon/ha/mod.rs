@@ -140,8 +140,7 @@ impl Handle {
         match command {
             HaCommand::Promote { force } => {
                 self.tell(Command::Promote { force: *force })?;
-                let status = self.seen()?.status;
-                Ok(format!("node {} is {}, term {}", status.node, status.role, status.term.0))
+                self.promoted()
             }
             HaCommand::Demote => {
                 self.tell(Command::Demote)?;
@@ -167,6 +166,24 @@ impl Handle {
         let peer = peer.ok_or_else(|| HaError::Refused(format!("node {node} is not there")))?;
         let exchange = self.exchange.get().ok_or(HaError::Silent)?;
         exchange.pull(self, peer.node).map_err(HaError::Refused)
+    }
+
+    /// Waits until this node is the owner: one that lives is asked to hand over first, and outbid in a moment.
+    fn promoted(&self) -> Result<String, HaError> {
+        loop {
+            let status = self.seen()?.status;
+            if !status.asking {
+                return match status.role {
+                    Role::Active => {
+                        Ok(format!("node {} is active, term {}", status.node, status.term.0))
+                    }
+                    role => Err(HaError::Refused(format!(
+                        "this node is {role}: meanwhile it was demoted, or another was promoted"
+                    ))),
+                };
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Waits for the end of a handover.

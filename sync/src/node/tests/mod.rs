@@ -1,5 +1,6 @@
 //! Nodes joined directly, in virtual time.
 
+mod asking;
 mod broken;
 mod chaos;
 mod net;

@@ -121,11 +121,13 @@ impl World {
         let Some(machine) = &mut place.machine else { return };
         machine.disk_full = place.disk_full > 0;
         // What it refuses is its business.
+        let promotes = matches!(command, Command::Promote { .. });
         let _ = machine.command(command, now);
+        self.outcome.asked += u64::from(promotes && machine.status(now).asking);
         place.saved = machine.saved;
         let sent = std::mem::take(&mut machine.sent);
         self.send(node, sent);
-        self.claimed(node, true);
+        self.claimed(node);
         self.wake(node, self.now);
     }
 
