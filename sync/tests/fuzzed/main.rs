@@ -53,7 +53,7 @@ fn authentic_nonsense_harms_no_node() {
     // The seeds come as far as that.
     let told = seeds("node").into_iter().map(|seed| node::check(&seed));
     let (applied, sent) = told.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-    assert!(applied >= 10 && sent >= 100, "{applied} flows were applied, {sent} datagrams sent");
+    assert!(applied >= 10 && sent >= 80, "{applied} flows were applied, {sent} datagrams sent");
     go_through("node", 4_000, |input| {
         node::check(input);
     });

@@ -109,7 +109,7 @@ pub struct Tcp {
     pub last_direction: u8,
     /// How often it came again.
     pub retransmissions: u8,
-    /// By how many bits a side shifts its window, in the lower four, and [`REBASE`].
+    /// By how many bits a side shifts its window, in the lower four, and `REBASE`.
     pub scale: [u8; 2],
     /// [`flag`]s.
     pub flags: [u8; 2],
