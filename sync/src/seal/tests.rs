@@ -1,3 +1,5 @@
+//! Sealing and opening: what is forged, replayed, late or of another key changes nothing, and keys are exchanged by their numbers.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The wire: what is written is read again, what is longer than it may be or cut short is refused, and nothing panics.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -101,7 +101,7 @@ pub(super) trait Ground: Send {
     fn control(&mut self, from: NodeId, payload: Vec<u8>);
 }
 
-/// An arbiter's word that is not carried out yet. Either may be refused for now: no promotion before all flows are here, no
+/// An arbiter's word, until it is so. Either may be refused for now: no promotion before all flows are here, no
 /// demotion before another node has them. The arbiter says it once, so it is tried again until another word comes.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
