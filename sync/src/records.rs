@@ -174,6 +174,9 @@ pub enum Role {
     Redirecting = 4,
 }
 
+/// It is moved about for each record of each flow: nothing large and rare may lie in it.
+const _: () = assert!(size_of::<Record<'_>>() <= 232);
+
 /// Every kind of record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "made on the stack, one at a time")]
@@ -267,10 +270,10 @@ pub enum Record<'a> {
         /// The first bucket.
         from: u16,
         /// One each.
-        buckets: ArrayVec<u64, 128>,
+        buckets: Box<[u64]>,
     },
     /// Ranges of datagrams that are missing, both ends included: NACK.
-    Missing(ArrayVec<(Seq, Seq), 32>),
+    Missing(Box<[(Seq, Seq)]>),
     /// Up to where all is there: WATERMARK. Of (node, epoch, lane).
     Watermark {
         /// Whose.

@@ -332,7 +332,7 @@ impl ReceiveLane {
     }
 
     /// Ranges of a NACK that is due.
-    pub fn poll(&mut self, now: Tick) -> Option<ArrayVec<(Seq, Seq), RANGES>> {
+    pub fn poll(&mut self, now: Tick) -> Option<Box<[(Seq, Seq)]>> {
         self.sweep_entries();
         let is_silent = self.is_silent(now);
         self.awaited.poll(is_silent, now);

@@ -13,8 +13,6 @@
 
 use packet::Tick;
 
-use arrayvec::ArrayVec;
-
 use crate::hands::{Hands, To};
 use crate::ids::{Lane, NodeId};
 use crate::lane::DigestOutcome;
@@ -74,7 +72,7 @@ impl Node {
             self.verifying.all = Some(0);
         } else {
             let owner = self.owner.other().ok_or(Refused::NoOwner)?;
-            let ask = Record::Digest { from: ALL, buckets: ArrayVec::new() };
+            let ask = Record::Digest { from: ALL, buckets: Box::default() };
             if let Some(first) = Lane::new(0) {
                 self.say_digest(first, &ask, To::Node(owner), hands);
             }
@@ -97,7 +95,7 @@ impl Node {
             }
             self.verifying.all = Some(lane.get() + 1);
         } else if self.verifying.all.take().is_some() {
-            let ask = Record::Digest { from: RESULT, buckets: ArrayVec::new() };
+            let ask = Record::Digest { from: RESULT, buckets: Box::default() };
             if let Some(first) = Lane::new(0) {
                 self.say_digest(first, &ask, To::All, hands);
             }
@@ -201,7 +199,7 @@ impl Node {
         if let Some((_, found)) = &mut self.verifying.asked {
             *found = tally;
         }
-        let answer = ArrayVec::from_iter([tally.compared, tally.differ, tally.skipped]);
+        let answer = Box::new([tally.compared, tally.differ, tally.skipped]);
         if let Some(first) = Lane::new(0) {
             let answer = Record::Digest { from: RESULT, buckets: answer };
             self.say_digest(first, &answer, To::Node(from), hands);

@@ -1,8 +1,6 @@
 //! All records but FLOW_FULL and FLOW_UPD. The layouts stand in docs/sync-protocol.md; here each is its `put` and its `get`, side by side
 //! in the same order.
 
-use arrayvec::ArrayVec;
-
 use crate::ids::{Epoch, FlowId, Group, NodeId, Seq, Term, Version};
 use crate::records::{BulkId, Hello, Neighbour, Part, Record, Role, SetElement};
 use crate::wire::cursor::{Get, Put};
@@ -15,6 +13,9 @@ const SYNCHRONISED: u8 = 1;
 const WANTS_BULK: u8 = 2;
 const GONE: u8 = 1;
 const APPLIED: u8 = 1;
+/// Buckets of a DIGEST, and ranges of a NACK, at most.
+const DIGESTS: u16 = 128;
+const RANGES: u32 = 32;
 
 /// Of a part that is wanted: all living flows outside of what was said; and those of a bucket.
 const ALL: u8 = 1;
@@ -78,15 +79,17 @@ pub(super) fn put(record: &Record<'_>, put: &mut Put<'_>) -> Result<Kind, Unenco
             Kind::ROLE
         }
         Record::Digest { from, buckets } => {
+            let count = u16::try_from(buckets.len()).ok().filter(|count| *count <= DIGESTS);
             put.u16(*from)?;
-            put.u16(buckets.len() as u16)?;
+            put.u16(count.ok_or(Unencodable::TooLong)?)?;
             for bucket in buckets {
                 put.u64(*bucket)?;
             }
             Kind::DIGEST
         }
         Record::Missing(ranges) => {
-            put.u32(ranges.len() as u32)?;
+            let count = u32::try_from(ranges.len()).ok().filter(|count| *count <= RANGES);
+            put.u32(count.ok_or(Unencodable::TooLong)?)?;
             for (from, to) in ranges {
                 put.u64(from.0)?;
                 put.u64(to.0)?;
@@ -222,19 +225,19 @@ pub(super) fn get<'a>(kind: Kind, get: &mut Get<'a>) -> Option<Record<'a>> {
         }
         Kind::DIGEST => {
             let (from, count) = (get.u16()?, get.u16()?);
-            let mut buckets = ArrayVec::new();
-            for _ in 0..count {
-                buckets.try_push(get.u64()?).ok()?;
+            if count > DIGESTS {
+                return None;
             }
+            let buckets = (0..count).map(|_| get.u64()).collect::<Option<_>>()?;
             Record::Digest { from, buckets }
         }
         Kind::MISSING => {
-            let mut ranges = ArrayVec::new();
-            for _ in 0..get.u32()? {
-                let range = (Seq(get.u64()?), Seq(get.u64()?));
-                ranges.try_push(range).ok()?;
+            let count = get.u32()?;
+            if count > RANGES {
+                return None;
             }
-            Record::Missing(ranges)
+            let range = |_| Some((Seq(get.u64()?), Seq(get.u64()?)));
+            Record::Missing((0..count).map(range).collect::<Option<_>>()?)
         }
         Kind::WATERMARK => {
             let [node, lane, flags, _] = get.array()?;

@@ -19,7 +19,8 @@
 //!
 //! # Life cycle, who may touch what
 //!
-//! Pure functions over the caller's buffers; no allocation. No input makes one of them panic.
+//! Pure functions over the caller's buffers. Only the lists of a NACK and a DIGEST, which are rare, are allocated, so that all other
+//! records are small. No input makes one of them panic.
 
 mod control;
 mod cursor;
