@@ -246,6 +246,7 @@ pub fn run<Io: PacketIo>(
             Step::Drop(reason) => local.drop(port, *reason, frame),
         }
     }
+    local.say(tables, now);
 }
 
 /// The end of a packet that meets rules, or does not simply leave. What passes a hook comes out of it, or has ended there.
@@ -518,4 +519,5 @@ fn pass_through<Io: PacketIo>(
         }
         local.emit(view, peer, None, frame, &packet, now);
     }
+    local.say(view.tables, now);
 }

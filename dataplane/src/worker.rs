@@ -375,9 +375,13 @@ impl<Io: PacketIo> Local<Io> {
         let Some(out) = self.out.get_mut(usize::from(port.0)) else {
             return self.release(frame);
         };
-        out.burst.push(frame);
-        if out.burst.is_full() {
-            self.transmit_port(port);
+        if !out.burst.is_full() {
+            return out.burst.push(frame);
+        }
+        // Now, not when it became full: what is in it was said to other nodes meanwhile.
+        self.transmit_port(port);
+        if let Some(out) = self.out.get_mut(usize::from(port.0)) {
+            out.burst.push(frame);
         }
     }
 

@@ -3,8 +3,8 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::rules::*;
@@ -19,7 +19,7 @@ use sync::hands::{Inbound, Outbound};
 use sync::ids::{Group, Lane, NodeId, Term};
 use sync::records::Role;
 use sync::standing::Standing;
-use sync::worker::{self, NodeEnds, WorkerConfig};
+use sync::worker::{self, Heard, NodeEnds, WorkerConfig};
 
 const SERVER: [u8; 4] = [192, 0, 2, 9];
 const ADDRESS: [u8; 4] = [10, 0, 2, 1];
@@ -30,13 +30,21 @@ const ACK: u8 = 16;
 const LABEL: u8 = 100;
 const LEASE: Duration = Duration::from_millis(80);
 
-/// A clock that a test sets.
+/// A clock that a test sets. A worker looks at it before it sends.
 #[derive(Clone)]
-struct Watch(Arc<AtomicU64>);
+struct Watch {
+    at: Arc<AtomicU64>,
+    /// Where a test wants to know: what the worker says, and how much of it was there at each look.
+    said: Arc<Mutex<Option<(Heard, Vec<usize>)>>>,
+}
 
 impl Clock for Watch {
     fn now(&self) -> Tick {
-        Tick(self.0.load(Ordering::Relaxed))
+        if let Some((heard, looks)) = &mut *self.said.lock().unwrap() {
+            let before = looks.last().copied().unwrap_or(0);
+            looks.push(before + std::iter::from_fn(|| heard.next().map(drop)).count());
+        }
+        Tick(self.at.load(Ordering::Relaxed))
     }
 }
 
@@ -55,7 +63,7 @@ impl Member {
         let standing = Arc::new(Standing::new(Role::Standby));
         let config = WorkerConfig::new(id, Lane::new(0).unwrap(), Group(0));
         let (replica, ends) = worker::link(config, standing.clone());
-        let watch = Watch(Arc::new(AtomicU64::new(1_000_000_000)));
+        let watch = Watch { at: Arc::new(AtomicU64::new(1_000_000_000)), said: Arc::default() };
         let link = ClusterLink {
             replica,
             clock: Box::new(watch.clone()),
@@ -112,7 +120,7 @@ impl Member {
 
     fn after(&mut self, time: Duration) {
         self.node.after(time);
-        self.watch.0.store(self.node.now.0, Ordering::Relaxed);
+        self.watch.at.store(self.node.now.0, Ordering::Relaxed);
     }
 
     fn receive(&mut self, port: PortIndex, frame: &[u8]) {
@@ -308,7 +316,7 @@ fn a_worker_that_stood_still_sends_nothing() {
     active.node.worker.io().push_rx(LAN, frame);
     // The turn begins in time; the machine stands still in the middle of it.
     let late = active.node.now.0 + LEASE.as_nanos() as u64 + 1;
-    active.watch.0.store(late, Ordering::Relaxed);
+    active.watch.at.store(late, Ordering::Relaxed);
     active.node.turn();
     assert_eq!(active.node.sent(WAN), Vec::<Vec<u8>>::new());
     assert_eq!(active.node.drops(WAN, DropReason::LeaseOver), 1);
@@ -317,6 +325,38 @@ fn a_worker_that_stood_still_sends_nothing() {
     active.receive(LAN, &out(ACK, 1001, 5001));
     assert_eq!(active.node.sent(WAN).len(), 1);
     standby.node.turn();
+    active.node.end();
+    standby.node.end();
+}
+
+/// Else a node that dies while its worker stands still has forwarded packets of flows of which nobody knows.
+#[test]
+fn a_flow_is_said_before_its_packet_leaves() {
+    let (mut active, standby) = pair();
+    let config = WorkerConfig::new(active.id, Lane::new(0).unwrap(), Group(0));
+    let (_, unused) = worker::link(config, active.standing.clone());
+    let heard = std::mem::replace(&mut active.ends, unused).urgent;
+    *active.watch.said.lock().unwrap() = Some((heard, vec![]));
+    // More than a burst each, by two ports, all to one.
+    for port in 0..80 {
+        for (came, mac) in [(LAN, LAN_MAC), (DMZ, DMZ_MAC)] {
+            let from = ([10, 0, 1, 2], 5000 + port + 1000 * came.0);
+            let frame = segment((HOST_MAC, mac), from, (SERVER, 80), SYN, 1, 0);
+            let frame = active.node.pool.frame(&frame).unwrap();
+            active.node.worker.io().push_rx(came, frame);
+        }
+    }
+    let mut sent = 0;
+    while active.node.worker.io().rx_waiting(LAN) > 0 {
+        active.node.turn();
+        sent += active.node.sent(WAN).len();
+    }
+    assert_eq!(sent, 160);
+    let (_, looks) = active.watch.said.lock().unwrap().take().unwrap();
+    // Each look comes before at most a burst.
+    for (n, said) in looks.iter().enumerate() {
+        assert!(*said >= (32 * (n + 1)).min(160), "{looks:?}");
+    }
     active.node.end();
     standby.node.end();
 }

@@ -5,6 +5,7 @@
 //! ```text
 //! Worker::turn   begin        what the node is now (sync::standing); a new owner discards what was received before
 //!                receives     held: ports are not polled; standing by: only what is for this node itself goes on (standby)
+//! pipeline::run  say          a burst's new flows are in the ring before its packets leave
 //!                finish       the replica serves and exports; first packets whose flow a standby has by now leave (defer)
 //! transmit_port  holds        past the lease nothing is sent
 //! ```
@@ -163,6 +164,12 @@ impl<F> Cluster<F> {
         }
     }
 
+    /// A burst was forwarded, and what it changed goes to the sync thread now.
+    fn say<G>(&mut self, flows: &mut Flows, around: Around<'_, G>, now: Tick) {
+        let (shard, mut beside) = flows.beside(around);
+        self.replica.say(shard, &mut beside, now);
+    }
+
     /// A turn ends: flows are exchanged. Returns how much there was to do.
     pub(crate) fn finish<G>(
         &mut self,
@@ -191,6 +198,14 @@ impl<F> Cluster<F> {
 }
 
 impl<Io: PacketIo> Local<Io> {
+    /// Says what the burst changed, of which no packet has left yet.
+    #[inline]
+    pub(crate) fn say(&mut self, tables: &Tables, now: Tick) {
+        if let Self { cluster: Some(cluster), flows, link, .. } = self {
+            cluster.say(flows, Around { tables, peers: &mut link.peers }, now);
+        }
+    }
+
     /// What this node is to the others now. It has just become the owner: what was received before is discarded.
     pub(crate) fn heed_role(
         &mut self,

@@ -188,6 +188,13 @@ impl Replica {
         done + self.go_on_with_sweep(shard, now)
     }
 
+    /// Says what a burst of packets changed, before those packets leave: if this node dies between, or this thread stands still,
+    /// the others know of what was forwarded. Returns how much was said.
+    #[inline]
+    pub fn say(&mut self, shard: &mut Shard, beside: &mut dyn Beside, now: Tick) -> usize {
+        self.export_urgent(shard, beside, now, false)
+    }
+
     /// What this worker may do. Two loads; to be asked at the start of a turn, and before packets leave.
     #[inline]
     pub fn may(&self, now: Tick) -> May {
