@@ -30,12 +30,15 @@ const ACK: u8 = 16;
 const LABEL: u8 = 100;
 const LEASE: Duration = Duration::from_millis(80);
 
+/// What a worker says, and how much of it was there at each look.
+type Looks = (Heard, Vec<usize>);
+
 /// A clock that a test sets. A worker looks at it before it sends.
 #[derive(Clone)]
 struct Watch {
     at: Arc<AtomicU64>,
-    /// Where a test wants to know: what the worker says, and how much of it was there at each look.
-    said: Arc<Mutex<Option<(Heard, Vec<usize>)>>>,
+    /// Where a test wants to know.
+    said: Arc<Mutex<Option<Looks>>>,
 }
 
 impl Clock for Watch {

@@ -179,7 +179,6 @@ const _: () = assert!(size_of::<Record<'_>>() <= 232);
 
 /// Every kind of record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "made on the stack, one at a time")]
 pub enum Record<'a> {
     /// All of a flow.
     Full(FlowFull),

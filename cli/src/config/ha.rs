@@ -103,6 +103,8 @@ pub struct Ha {
     pub lease_ms: Spanned<u32>,
     /// How many microseconds a record waits for others at most.
     pub flush_us: u32,
+    /// The real-time priority of the thread that talks to the others; 0: none.
+    pub rt_priority: u8,
     /// Mbit/s on each link at most.
     pub bandwidth_mbit: u32,
     /// For how many seconds an unsynchronised node refuses to become active while another lives; 0: never.
@@ -135,6 +137,7 @@ pub(super) fn read_ha(mut table: Reader<'_, '_>) -> Option<Ha> {
     let silence_ms = or(table.integer("silence_ms", 20..=60_000), 100);
     let lease_ms = or(table.integer("lease_ms", 20..=60_000), 80);
     let flush_us = number(table.integer("flush_us", 10..=10_000), 100);
+    let rt_priority = number(table.integer("rt_priority", 0..=99), 10);
     let bandwidth_mbit = number(table.integer("bandwidth_mbit", 1..=400_000), 1000);
     let promote_unsynchronised_s =
         number(table.integer("promote_unsynchronised_s", 0..=86_400), 10);
@@ -161,6 +164,7 @@ pub(super) fn read_ha(mut table: Reader<'_, '_>) -> Option<Ha> {
         silence_ms,
         lease_ms,
         flush_us,
+        rt_priority: u8::try_from(rt_priority).unwrap_or(0),
         bandwidth_mbit,
         promote_unsynchronised_s,
         defer,

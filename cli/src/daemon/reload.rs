@@ -237,6 +237,7 @@ fn flatten_ha(ha: &Ha, put: &mut impl FnMut(String, String)) {
         silence_ms,
         lease_ms,
         flush_us,
+        rt_priority,
         bandwidth_mbit,
         promote_unsynchronised_s,
         defer,
@@ -255,6 +256,7 @@ fn flatten_ha(ha: &Ha, put: &mut impl FnMut(String, String)) {
     put("ha.silence_ms".into(), silence_ms.get_ref().to_string());
     put("ha.lease_ms".into(), lease_ms.get_ref().to_string());
     put("ha.flush_us".into(), flush_us.to_string());
+    put("ha.rt_priority".into(), rt_priority.to_string());
     put("ha.bandwidth_mbit".into(), bandwidth_mbit.to_string());
     put("ha.promote_unsynchronised_s".into(), promote_unsynchronised_s.to_string());
     if let Some(Defer { label, acks, strict }) = defer {

@@ -162,7 +162,7 @@ fn a_node_has_what_its_section_says() {
     assert_eq!((ha.node, *ha.nodes.get_ref(), ha.cluster, ha.group), (1, 2, 0, 0));
     assert_eq!((ha.mode, *ha.takeover.get_ref()), (HaMode::Pair, Takeover::External));
     assert_eq!((*ha.silence_ms.get_ref(), *ha.lease_ms.get_ref(), ha.flush_us), (100, 80, 100));
-    assert_eq!((ha.bandwidth_mbit, ha.promote_unsynchronised_s), (1000, 10));
+    assert_eq!((ha.rt_priority, ha.bandwidth_mbit, ha.promote_unsynchronised_s), (10, 1000, 10));
     assert!(ha.defer.is_none() && ha.links[0].port == 7701);
 
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn a_node_has_what_its_section_says() {
     std::fs::set_permissions(&key, mode).unwrap();
     let state = folder.path().join("not/yet/state");
     let text = format!(
-        "{}[ha]\nnode = 15\nnodes = 3\ncluster = 7\ngroup = 255\nmode = \"pair\"\nkey = {key:?}\nstate = {state:?}\ntakeover = \"silence\"\nsilence_ms = 50\nlease_ms = 30\nflush_us = 200\nbandwidth_mbit = 25000\npromote_unsynchronised_s = 0\n\
+        "{}[ha]\nnode = 15\nnodes = 3\ncluster = 7\ngroup = 255\nmode = \"pair\"\nkey = {key:?}\nstate = {state:?}\ntakeover = \"silence\"\nsilence_ms = 50\nlease_ms = 30\nflush_us = 200\nrt_priority = 0\nbandwidth_mbit = 25000\npromote_unsynchronised_s = 0\n\
          [ha.defer]\nlabel = 0\nacks = 2\nstrict = true\n[[ha.link]]\ninterface = \"sync0\"\npeers = [\"10.9.0.2\", \"10.9.0.3\"]\nport = 9\n",
         file("", "")
     );
@@ -185,5 +185,5 @@ fn a_node_has_what_its_section_says() {
     assert_eq!(*acks.get_ref(), 2);
     let Target::Peers(peers) = &ha.links[0].target else { panic!("{:?}", ha.links) };
     assert_eq!(peers.len(), 2);
-    assert_eq!(ha.links[0].port, 9);
+    assert_eq!((ha.links[0].port, ha.rt_priority), (9, 0));
 }

@@ -168,6 +168,13 @@ impl<F> Cluster<F> {
     fn say<G>(&mut self, flows: &mut Flows, around: Around<'_, G>, now: Tick) {
         let (shard, mut beside) = flows.beside(around);
         self.replica.say(shard, &mut beside, now);
+        self.ring();
+    }
+
+    fn ring(&mut self) {
+        if self.replica.wakes() {
+            self.bell.wake();
+        }
     }
 
     /// A turn ends: flows are exchanged. Returns how much there was to do.
@@ -180,9 +187,7 @@ impl<F> Cluster<F> {
     ) -> usize {
         let (shard, mut beside) = flows.beside(around);
         let done = self.replica.turn(shard, &mut beside, now, idle);
-        if self.replica.wakes() {
-            self.bell.wake();
-        }
+        self.ring();
         done
     }
 

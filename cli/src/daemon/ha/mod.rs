@@ -320,7 +320,10 @@ impl Plan {
             }),
             origin,
             ports,
-            pace: Pace { nap: Duration::from_micros(u64::from(ha.flush_us)) },
+            pace: Pace {
+                nap: Duration::from_micros(u64::from(ha.flush_us)),
+                rt_priority: ha.rt_priority,
+            },
             config,
         }))
     }

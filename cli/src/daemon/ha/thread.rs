@@ -7,9 +7,12 @@
 //!
 //! # Sleep
 //!
-//! While there is something to do the thread naps for [`Pace::nap`], so that records come together and one wake-up serves many: all
-//! that a pass finds leaves at its end. Workers do not ring then. After some passes in which there was nothing it sleeps until the node's next moment, a datagram, or
-//! the bell, which workers ring as long as [`Standing::may_sleep`] says that the thread sleeps.
+//! After a pass in which there was something to say the thread naps for [`Pace::nap`], so that records come together and one wake-up
+//! serves many: all that a pass finds leaves at its end. Workers do not ring then. After any other it sleeps until the node's next
+//! moment, a datagram, or the bell, which workers ring as long as [`Standing::may_sleep`] says that the thread sleeps. Who hears
+//! datagrams one by one has no reason to nap: others have collected what is in them; who hears many at once has.
+//!
+//! It has little to do, and all the node's safety hangs on it: with [`Pace::rt_priority`] it is before whatever shares its processor.
 //!
 //! # Who may touch what
 //!
@@ -30,6 +33,10 @@ use sync::node::{Command, KeyInUse, Node, Refused, Status};
 use sync::records::Role;
 use sync::seal::Keyring;
 use sync::worker::Heard;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ScheduleParams, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 
 use super::bell::Bell;
 use super::hands::{Became, DaemonHands};
@@ -44,8 +51,8 @@ const RECORDS: usize = 128;
 /// For how long datagrams wait for a worker that does not take in what it is told. Then they are heard, for among them may be what
 /// is more important than flows; flows that are lost by that are asked for again.
 const HOLD: Duration = Duration::from_millis(20);
-/// Idle passes before a longer sleep.
-const PATIENCE: u32 = 8;
+/// Datagrams in a pass from which on more are waited for.
+const MANY: usize = 4;
 /// Between tries of a promotion that keepalived wants.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long saying goodbye, and handing over before it, may take.
@@ -81,6 +88,27 @@ pub(super) struct Seen {
 pub(super) struct Pace {
     /// While there is something to do.
     pub(super) nap: Duration,
+    /// The thread's priority, of `SCHED_RR`; 0: it is scheduled as any other.
+    pub(super) rt_priority: u8,
+}
+
+impl Pace {
+    /// Puts this thread before others.
+    fn take_precedence(&self) {
+        if self.rt_priority == 0 {
+            return;
+        }
+        let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+        let params = ScheduleParams { sched_priority: self.rt_priority.into() };
+        let priority = ThreadPriority::from_posix(params);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
+            tracing::warn!(
+                ?error,
+                "the thread that talks to the other nodes has no real-time priority: under load this node may count as dead. Grant CAP_SYS_NICE \
+                 (systemd: LimitRTPRIO=), or set rt_priority = 0 in [ha]"
+            );
+        }
+    }
 }
 
 /// A worker's rings as the thread has them.
@@ -144,18 +172,15 @@ impl SyncThread {
         if let Err(error) = rustix::thread::set_current_timer_slack(SLACK) {
             tracing::debug!(%error, "naps may take longer");
         }
-        let mut idle = 0;
+        self.pace.take_precedence();
         loop {
-            let (worked, next) = self.pass();
+            let (collects, next) = self.pass();
             if self.leaving.is_some_and(|by| self.now() >= by || self.node_left()) {
                 return;
             }
-            idle = if worked { 0 } else { idle + 1 };
-            if idle < PATIENCE {
+            if collects || !self.sleep(next) {
                 let until_next = next.since(self.now());
                 std::thread::sleep(self.pace.nap.min(until_next.max(Duration::from_micros(1))));
-            } else {
-                self.sleep(next);
             }
         }
     }
@@ -164,18 +189,19 @@ impl SyncThread {
         self.node.status(self.now()).left
     }
 
-    /// One pass; whether there was anything, and when to come again at the latest.
+    /// One pass; whether more of the same is to be collected before the next, and when that is at the latest.
     fn pass(&mut self) -> (bool, Tick) {
-        let mut worked = self.hear();
-        worked |= self.listen();
-        worked |= self.recite();
-        worked |= self.obey();
+        let heard = self.hear();
+        let mut collects = heard >= MANY;
+        collects |= self.listen();
+        collects |= self.recite();
+        self.obey();
         let now = self.now();
         self.hands.now = now;
         let next = self.node.poll(now, &mut self.hands);
         self.hands.flush();
         self.tend(now);
-        (worked, next)
+        (collects, next)
     }
 
     /// Whether what came is better left to the kernel for a moment: a worker has yet to take in what it was told before.
@@ -188,11 +214,11 @@ impl SyncThread {
         now.since(since) < HOLD
     }
 
-    /// Takes what is in the sockets.
-    fn hear(&mut self) -> bool {
-        let mut worked = false;
+    /// Takes what is in the sockets: how many datagrams, or many if there are some that wait.
+    fn hear(&mut self) -> usize {
+        let mut heard = 0;
         if self.holds_back(self.now()) {
-            return true;
+            return MANY;
         }
         for link in 0..self.hands.links.count() {
             for _ in 0..BATCHES {
@@ -200,15 +226,18 @@ impl SyncThread {
                 self.hands.now = now;
                 let more = self.hands.links.receive(link, now, &mut self.inbox);
                 for datagram in self.inbox.datagrams() {
-                    worked = true;
+                    heard += 1;
                     self.node.received(datagram, now, &mut self.hands);
                 }
-                if !more || self.holds_back(now) {
+                if self.holds_back(now) {
+                    return MANY;
+                }
+                if !more {
                     break;
                 }
             }
         }
-        worked
+        heard
     }
 
     /// Takes what workers said: changes first, then of the rest what was there before them, or a flow's repair would overtake its
@@ -261,10 +290,8 @@ impl SyncThread {
     }
 
     /// Does what was asked.
-    fn obey(&mut self) -> bool {
-        let mut worked = false;
+    fn obey(&mut self) {
         while let Ok(ask) = self.asks.try_recv() {
-            worked = true;
             let now = self.now();
             self.hands.now = now;
             match ask {
@@ -302,13 +329,13 @@ impl SyncThread {
                 }
             }
         }
-        self.follow() || worked
+        self.follow();
     }
 
     /// Tries what keepalived wants.
-    fn follow(&mut self) -> bool {
+    fn follow(&mut self) {
         let now = self.now();
-        let Some(mut wanted) = self.wanted.filter(|wanted| wanted.at <= now) else { return false };
+        let Some(mut wanted) = self.wanted.filter(|wanted| wanted.at <= now) else { return };
         self.hands.now = now;
         let command =
             if wanted.active { Command::Promote { force: false } } else { Command::Demote };
@@ -324,7 +351,6 @@ impl SyncThread {
                 Some(wanted)
             }
         };
-        true
     }
 
     /// What is beside the protocol.
@@ -349,8 +375,8 @@ impl SyncThread {
         }
     }
 
-    /// Sleeps until `next`, or something comes.
-    fn sleep(&mut self, next: Tick) {
+    /// Sleeps until `next`, or something comes. False: there is something already, which could not be taken yet.
+    fn sleep(&mut self, next: Tick) -> bool {
         let Self { hands, ears, asks, beside, bell, origin, wanted, .. } = self;
         let idle = || {
             let said = ears.iter_mut().any(|ears| !ears.urgent.is_empty() || !ears.lazy.is_empty());
@@ -358,7 +384,7 @@ impl SyncThread {
         };
         let standing = hands.standing.clone();
         if !standing.may_sleep(idle) {
-            return;
+            return false;
         }
         let until = wanted.map_or(next, |wanted| next.min(wanted.at));
         let left = until.since(Tick::at(origin.elapsed()));
@@ -372,6 +398,9 @@ impl SyncThread {
         // A signal, or whatever else: the pass that follows finds out.
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
         standing.awake();
-        bell.silence();
+        if fds.first().is_some_and(|bell| !bell.revents().is_empty()) {
+            bell.silence();
+        }
+        true
     }
 }
