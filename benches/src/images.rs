@@ -82,6 +82,21 @@ impl Images {
     }
 }
 
+impl Images {
+    /// From now on only the first `n` packets come.
+    pub fn only(&mut self, n: usize) {
+        self.order = (0..n as u32).collect();
+    }
+
+    /// From now on each `every`th packet is one of those behind the first `n`, which come in turns between.
+    pub fn mix_in(&mut self, n: usize, every: usize) {
+        let (n, mut known) = (n as u32, (0..n as u32).cycle());
+        self.order = (n..self.len() as u32)
+            .flat_map(|fresh| known.by_ref().take(every - 1).chain([fresh]).collect::<Vec<_>>())
+            .collect();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Images;
@@ -102,6 +117,17 @@ mod tests {
         assert!((18_500..20_100).contains(&counts[0]), "{}", counts[0]);
         assert!((9_200..10_200).contains(&counts[1]), "{}", counts[1]);
         assert!(counts[99] > 100);
+    }
+
+    #[test]
+    fn some_are_mixed_in() {
+        let mut images = Images::default();
+        (0..7u8).for_each(|i| images.push(&[i], 60));
+        images.only(5);
+        assert_eq!((0..7).map(|n| images.get(n).0[0]).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 0, 1]);
+        images.mix_in(5, 4);
+        let row: Vec<u8> = (0..8).map(|n| images.get(n).0[0]).collect();
+        assert_eq!(row, [0, 1, 2, 5, 3, 4, 0, 6]);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub enum Name {
     NewFlows,
     /// The same with their source translated.
     NewNat,
+    /// Packets of flows that are established, and with each --new-every of them one that begins a flow. What began in one run ends in the
+    /// next; the mean counts it all.
+    Mixed,
 }
 
 /// What every scenario can be asked.
@@ -47,6 +50,8 @@ pub struct Options {
     pub routes: usize,
     /// Rules that each packet meets and none matches, where the scenario has rules.
     pub rules: usize,
+    /// In scenario mixed, of so many packets one begins a flow.
+    pub new_every: usize,
     /// Length of the packets.
     pub size: Size,
     /// Exponent of the Zipf distribution over flows; one after the other without.
@@ -96,6 +101,8 @@ pub struct Setup {
     pub answered: bool,
     /// Time goes on by so many seconds with each run, for flows to expire.
     pub pace: u64,
+    /// After the warm-up: so many packets are of flows that are there, and with each so many one of the others comes.
+    pub mixed: Option<(usize, usize)>,
 }
 
 /// Makes a scenario.
@@ -108,6 +115,7 @@ pub fn build(name: Name, options: &Options) -> Result<Setup> {
         Name::Nat => flows::build(options, flows::Kind::ESTABLISHED.translated(), &mut random)?,
         Name::NewFlows => flows::build(options, flows::Kind::NEW, &mut random)?,
         Name::NewNat => flows::build(options, flows::Kind::NEW.translated(), &mut random)?,
+        Name::Mixed => flows::build_mixed(options, &mut random)?,
     };
     if let Size::Pcap(file) = &options.size {
         setup.images = capture(file)?;

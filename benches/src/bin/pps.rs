@@ -48,6 +48,9 @@ struct Args {
     /// Rules that each packet meets, in scenario rules
     #[arg(long, default_value_t = 10)]
     rules: usize,
+    /// In scenario mixed, of so many packets one begins a flow
+    #[arg(long, default_value_t = 50)]
+    new_every: usize,
     /// 4 or 6
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=6))]
     family: u8,
@@ -105,6 +108,7 @@ fn main() -> Result<()> {
         flows: args.flows.max(1),
         routes: args.routes,
         rules: args.rules,
+        new_every: args.new_every,
         size: args.size.clone(),
         zipf: args.zipf,
         seed: args.seed,
@@ -123,6 +127,7 @@ fn main() -> Result<()> {
         bench.run_counted(packets);
         return Ok(());
     }
+    bench.mix_in();
     let runs: Vec<Run> = (0..args.runs.max(1)).map(|_| bench.run(args.packets)).collect();
     bench.check()?;
 
@@ -163,6 +168,14 @@ fn main() -> Result<()> {
         args.packets,
         if pinned { "" } else { " (not pinned)" },
     );
+    if bench.mixed.is_some() {
+        let rate = |ns: f64| 1e6 / (ns * args.new_every as f64);
+        println!(
+            "{:.0} thousand new flows/s, {:.2} ns by the mean",
+            rate(mean.median),
+            mean.median
+        );
+    }
     println!("{:>22} {:>8} {:>8} {:>8}", "", "min", "median", "max");
     for (name, spread) in [("Mpps", mpps), ("ns per packet", ns), ("TSC cycles per packet", cycles)]
     {
@@ -233,6 +246,7 @@ struct Bench {
     answered: bool,
     pace: Duration,
     passed: Duration,
+    mixed: Option<(usize, usize)>,
 }
 
 impl Bench {
@@ -269,6 +283,7 @@ impl Bench {
             answered: setup.answered,
             pace: Duration::from_secs(setup.pace),
             passed: Duration::from_nanos(SETTLED.0),
+            mixed: setup.mixed,
         })
     }
 
@@ -318,6 +333,13 @@ impl Bench {
                     self.worker.turn(SETTLED);
                 }
             }
+        }
+    }
+
+    /// New flows come from now on, too, where the scenario has some.
+    fn mix_in(&mut self) {
+        if let Some((known, every)) = self.mixed {
+            self.images.mix_in(known, every);
         }
     }
 

@@ -77,6 +77,17 @@ pub(super) fn build(options: &Options, kind: Kind, random: &mut Random) -> Resul
     Ok(Setup { program, tracked, answered: kind.answered, pace, ..setup })
 }
 
+/// Flows that a mixed scenario has to begin.
+const FRESH: usize = 1 << 19;
+
+pub(super) fn build_mixed(options: &Options, random: &mut Random) -> Result<Setup> {
+    let all = Options { flows: options.flows + FRESH, ..options.clone() };
+    let mut setup = build(&all, Kind::ESTABLISHED, random)?;
+    setup.images.only(options.flows);
+    let mixed = Some((options.flows, options.new_every.max(1)));
+    Ok(Setup { mixed, pace: 60, ..setup })
+}
+
 /// `ct state` is one of these.
 fn state(out: &mut Writer, states: u32) {
     expr(out, "ct", |out| {

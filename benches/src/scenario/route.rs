@@ -33,6 +33,7 @@ pub(super) fn build(options: &Options, random: &mut Random) -> Result<Setup> {
         tracked: 0,
         answered: false,
         pace: 0,
+        mixed: None,
     })
 }
 
