@@ -5,18 +5,21 @@
 //! client ────┬───────── lan 192.0.2.11   | node 1 | wan 203.0.113.11 ─────┬──── server
 //! 192.0.2.2  ├───────── lan 192.0.2.12   | node 2 | wan 203.0.113.12 ─────┤     198.51.100.2
 //!            └─────────  …               |   …    |                       │
-//!            who is master has 192.0.2.1 and 198.51.100.1                 │
-//!                                  sync0, sync1 ── switch "sync" ── to all nodes
+//!            who is master has 192.0.2.1 and 198.51.100.1
+//!
+//! node 1 sync0 ── a cable ── sync0 node 2; more nodes than two have a switch between them
 //! ```
 //!
 //! Everything stands in a namespace of its own, the switches (bridges) too. Each node has the rules from its configuration file.
 //! Twins get their own addresses by `ip` after each start of a daemon, as a network configuration would do it, and the ways to
 //! the networks on both sides: so the node that becomes master can forward before keepalived has given it the shared addresses.
 
+mod between;
 mod keepalived;
 mod kernel;
 mod talk;
 
+pub use between::Between;
 pub use keepalived::Keepalived;
 pub use kernel::{KernelNode, KernelPair, cpu_us};
 pub use talk::{Flood, Talk};
@@ -99,6 +102,26 @@ impl Default for Setup {
             settings: Settings::default(),
             ruleset: RULESET.into(),
         }
+    }
+}
+
+impl Setup {
+    /// The same with first packets of the flood's flows waiting until the standby has them; `strict`: or they do not get through.
+    #[must_use]
+    pub fn deferring(mut self, strict: bool) -> Self {
+        self.ruleset.push_str(&format!(
+            "
+table inet ha {{
+  chain forward {{
+    type filter hook forward priority 10; policy accept;
+    ct state new udp dport {} ct label set 127
+  }}
+}}
+",
+            traffic::flows::PORT
+        ));
+        self.ha_lines.push_str(&format!("[ha.defer]\nlabel = 127\nstrict = {strict}\n"));
+        self
     }
 }
 
@@ -227,8 +250,8 @@ pub struct Pair {
     pub lan: Netns,
     /// The switch on the server's side, likewise.
     pub wan: Netns,
-    /// The switches of the networks between the nodes; node N's device on link L is `nodeN-L`.
-    pub sync: Netns,
+    /// The networks between the nodes.
+    pub between: Between,
     /// The lab of all this.
     pub lab: Lab,
 }
@@ -237,12 +260,13 @@ impl Pair {
     /// Builds it, and waits until node 1 is master and the client reaches the server.
     pub fn new(setup: &Setup) -> Result<Self> {
         let mut lab = Lab::new()?;
-        let Ground { client, server, lan, wan, sync } = ground(&mut lab, setup.links)?;
+        let Ground { client, server, lan, wan, between } =
+            ground(&mut lab, setup.nodes, setup.links)?;
         let mut nodes = Vec::new();
-        for number in 1..=setup.nodes {
-            nodes.push(Self::node(&mut lab, setup, number, [&lan, &wan, &sync])?);
+        for (number, netns) in (1..).zip(between.nodes()) {
+            nodes.push(Self::node(&lab, setup, number, [netns, &lan, &wan])?);
         }
-        let mut pair = Self { nodes, client, server, lan, wan, sync, lab };
+        let mut pair = Self { nodes, client, server, lan, wan, between, lab };
         if setup.keepalived {
             // Node 1 first, so that it is master.
             for node in &mut pair.nodes {
@@ -268,17 +292,15 @@ impl Pair {
         Ok(pair)
     }
 
-    fn node(lab: &mut Lab, setup: &Setup, number: u8, switches: [&Netns; 3]) -> Result<Node> {
-        let [lan, wan, sync] = switches;
-        let netns = lab.netns(&format!("node{number}"))?;
+    fn node(lab: &Lab, setup: &Setup, number: u8, places: [&Netns; 3]) -> Result<Node> {
+        let [netns, lan, wan] = places;
         let mut wires = Vec::new();
         for (name, switch) in [("lan", lan), ("wan", wan)] {
             let dev = format!("node{number}");
-            let ends = Ends { router: &netns, host: switch, dev: &dev };
+            let ends = Ends { router: netns, host: switch, dev: &dev };
             wires.push(Wire::veth(lab, name, PortKind::AfPacket, ends)?);
             switch.sh(&format!("ip link set {dev} master br0"))?;
         }
-        join_sync(lab, &netns, sync, number, setup.links)?;
         let rules = lab.scratch().join(format!("node{number}.nft"));
         write(&rules, &setup.ruleset)?;
         let mut settings = setup.settings.clone();
@@ -292,8 +314,8 @@ impl Pair {
         if setup.ha {
             settings.more.push_str(&Self::ha_section(lab, setup, number)?);
         }
-        let daemon = Daemon::start(lab, &netns, &settings, &wires.iter().collect::<Vec<_>>())?;
-        let node = Node { number, netns, daemon, keepalived: None };
+        let daemon = Daemon::start(lab, netns, &settings, &wires.iter().collect::<Vec<_>>())?;
+        let node = Node { number, netns: netns.clone(), daemon, keepalived: None };
         node.address()?;
         Ok(node)
     }
@@ -401,13 +423,7 @@ impl Pair {
 
     /// Drops so many of a hundred packets on every link between the nodes, at random; 0 drops none.
     pub fn lose(&self, percent: u32) -> Result<()> {
-        lose(&self.lab, &self.sync, percent)
-    }
-
-    /// Takes a node's end of a link between the nodes down, or up again.
-    pub fn set_link(&self, index: usize, link: u8, up: bool) -> Result<()> {
-        let state = if up { "up" } else { "down" };
-        self.sync.sh(&format!("ip link set node{}-{link} {state}", index + 1)).map(drop)
+        self.between.lose(percent)
     }
 
     /// What is known of every node, for the message of a failed test.
@@ -428,29 +444,26 @@ impl Pair {
     }
 }
 
-/// What stands around the nodes.
+/// What stands around the nodes, and their namespaces.
 struct Ground {
     client: Netns,
     server: Netns,
     lan: Netns,
     wan: Netns,
-    sync: Netns,
+    between: Between,
 }
 
-/// Makes it, with so many networks between the nodes.
-fn ground(lab: &mut Lab, links: u8) -> Result<Ground> {
+/// Makes it, for so many nodes and with so many networks between them.
+fn ground(lab: &mut Lab, nodes: u8, links: u8) -> Result<Ground> {
     let (client, server) = (lab.netns("client")?, lab.netns("server")?);
     let (lan, wan) = (switch(lab, "lan")?, switch(lab, "wan")?);
-    let sync = lab.netns("sync")?;
-    for link in 0..links {
-        sync.script(&bridge(&format!("br{link}")))?;
-    }
+    let between = Between::new(lab, nodes, links)?;
     for (host, switch) in [(&client, &lan), (&server, &wan)] {
         lab.veth((host, "eth0"), (switch, "host"))?;
         switch.sh("ip link set host master br0")?;
     }
     address_hosts(&client, &server)?;
-    Ok(Ground { client, server, lan, wan, sync })
+    Ok(Ground { client, server, lan, wan, between })
 }
 
 /// Addresses and routes of both hosts; each is also all the hosts of a network.
@@ -469,38 +482,6 @@ fn address_hosts(client: &Netns, server: &Netns) -> Result<()> {
          ip -6 route add default via {WAN6}
          ip route add local {servers} dev lo"
     ))
-}
-
-/// Joins node `number` to the networks between the nodes, as 10.255.LINK.NUMBER.
-fn join_sync(lab: &Lab, netns: &Netns, sync: &Netns, number: u8, links: u8) -> Result<()> {
-    for link in 0..links {
-        let (here, there) = (format!("sync{link}"), format!("node{number}-{link}"));
-        lab.veth((netns, &here), (sync, &there))?;
-        sync.sh(&format!("ip link set {there} master br{link}"))?;
-        netns.sh(&format!("ip address add 10.255.{link}.{number}/24 dev {here}"))?;
-    }
-    Ok(())
-}
-
-/// Drops so many of a hundred packets that come from the nodes into the networks between them.
-fn lose(lab: &Lab, sync: &Netns, percent: u32) -> Result<()> {
-    let _ = sync.try_sh("nft delete table netdev loss")?;
-    if percent == 0 {
-        return Ok(());
-    }
-    let devices = sync.sh("ls /sys/class/net")?.0;
-    let devices = devices.split_whitespace().filter(|name| name.starts_with("node"));
-    let chains: String = devices
-        .enumerate()
-        .map(|(n, dev)| {
-            format!(
-                "chain c{n} {{ type filter hook ingress device \"{dev}\" priority 0; numgen random mod 100 < {percent} counter drop; }}\n"
-            )
-        })
-        .collect();
-    let file = lab.scratch().join("loss.nft");
-    write(&file, &format!("table netdev loss {{\n{chains}}}\n"))?;
-    sync.run(&["nft", "-f", &file.display().to_string()]).map(drop)
 }
 
 /// A namespace with a bridge.

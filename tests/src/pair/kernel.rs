@@ -1,7 +1,7 @@
 //! The same laboratory with Linux itself in the nodes: netfilter, replicated by a real conntrackd (FTFW), and keepalived. It is
 //! what twinwall is compared with.
 
-use super::{Flood, Ground, RULESET, Talk, ground, join_sync, lose, talk, write};
+use super::{Between, Flood, Ground, RULESET, Talk, ground, talk, write};
 use crate::{
     Lab, LabError, Netns, Process, Result,
     addresses::{CLIENT, LAN, SERVER, WAN},
@@ -96,7 +96,7 @@ impl KernelNode {
 
     /// Processor time of its conntrackd so far, in microseconds.
     pub fn cpu_us(&self) -> u64 {
-        cpu_us(&format!("/proc/{}/stat", self.conntrackd.pid()))
+        cpu_us(&format!("/proc/{}", self.conntrackd.pid()))
     }
 
     /// How long its last commit took, in milliseconds, as it says itself; none when there was none.
@@ -107,17 +107,18 @@ impl KernelNode {
         text.parse::<f64>().ok().map(|seconds| seconds * 1e3)
     }
 
-    /// What conntrackd logged.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("conntrackd.log")).unwrap_or_default()
+    /// What its keepalived logged.
+    pub fn keepalived_log(&self) -> String {
+        self.keepalived.as_ref().map(Process::output).unwrap_or_default()
     }
 }
 
-/// Processor time in a `stat` file of a process or thread, in microseconds (proc(5): fields 14 and 15, in ticks of 10 ms).
-pub fn cpu_us(path: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let fields = text.rsplit(") ").next().unwrap_or_default().split_whitespace();
-    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10_000
+/// Processor time so far of a thread, or a process of one thread, by its folder under /proc, in microseconds: `schedstat` counts
+/// nanoseconds, where `stat` has ticks of 10 ms.
+pub fn cpu_us(folder: &str) -> u64 {
+    let text = fs::read_to_string(format!("{folder}/schedstat")).unwrap_or_default();
+    let ran = text.split_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok());
+    ran.map_or(0, |nanoseconds: u64| nanoseconds / 1000)
 }
 
 fn conntrackd_conf(number: u8, folder: &std::path::Path) -> String {
@@ -221,24 +222,23 @@ pub struct KernelPair {
     pub client: Netns,
     /// The server.
     pub server: Netns,
-    sync: Netns,
-    lab: Lab,
+    between: Between,
+    /// Dropped last.
+    _lab: Lab,
 }
 
 impl KernelPair {
     /// Builds it, and waits until node 1 is master and the client reaches the server.
     pub fn new() -> Result<Self> {
         let mut lab = Lab::new()?;
-        let Ground { client, server, lan, wan, sync } = ground(&mut lab, 1)?;
+        let Ground { client, server, lan, wan, between } = ground(&mut lab, 2, 1)?;
         let mut nodes = Vec::new();
-        for number in [1, 2] {
-            let netns = lab.netns(&format!("node{number}"))?;
+        for (number, netns) in (1..).zip(between.nodes()) {
             for (name, switch) in [("lan", &lan), ("wan", &wan)] {
                 let dev = format!("node{number}");
-                lab.veth((&netns, name), (switch, &dev))?;
+                lab.veth((netns, name), (switch, &dev))?;
                 switch.sh(&format!("ip link set {dev} master br0"))?;
             }
-            join_sync(&lab, &netns, &sync, number, 1)?;
             let (clients, servers) = (traffic::flows::CLIENTS, traffic::flows::SERVERS);
             netns.script(&format!(
                 "ip address replace 192.0.2.{own}/24 dev lan
@@ -248,13 +248,13 @@ impl KernelPair {
                  ip route replace {servers} via {SERVER} dev wan onlink",
                 own = 10 + number
             ))?;
-            let node = KernelNode::start(&lab, netns, number)?;
+            let node = KernelNode::start(&lab, netns.clone(), number)?;
             if number == 1 {
                 wait_until("node 1 to be master", ROLES, || node.has_addresses())?;
             }
             nodes.push(node);
         }
-        let pair = Self { nodes, client, server, sync, lab };
+        let pair = Self { nodes, client, server, between, _lab: lab };
         wait_until("the server to answer the client", ROLES, || {
             pair.client.sh(&format!("ping -n -c 1 -W 1 {SERVER}")).map(|_| true)
         })?;
@@ -263,7 +263,7 @@ impl KernelPair {
 
     /// Drops so many of a hundred packets between the nodes.
     pub fn lose(&self, percent: u32) -> Result<()> {
-        lose(&self.lab, &self.sync, percent)
+        self.between.lose(percent)
     }
 
     /// Traffic from the client to the server.

@@ -18,6 +18,8 @@ pub struct Judgement {
     pub established_lost: u64,
     /// Other flows that began before the cut and reached the far end.
     pub fresh: u64,
+    /// Those that were sent before the cut and never reached the far end.
+    pub unseen: u64,
     /// Those that had been sent less than 5 ms before the cut and were not answered after it.
     pub young_lost: u64,
     /// Those that were older and were not answered: what must not be.
@@ -72,7 +74,11 @@ fn compare(flows: &[Flow], cut: u64) -> Judgement {
     let through = flows.iter().filter(|flow| flow.seen && (cut..cut + LATE).contains(&flow.sent));
     let cut = through.map(|flow| flow.sent).max().unwrap_or(cut);
     let mut found = Judgement::default();
-    for (id, flow) in (0..).zip(flows).filter(|(_, flow)| flow.seen) {
+    for (id, flow) in (0..).zip(flows) {
+        if !flow.seen {
+            found.unseen += u64::from(flow.sent <= cut);
+            continue;
+        }
         let lost = u64::from(flow.flags & ANSWERED == 0);
         if lost > 0 && found.examples.len() < EXAMPLES {
             found.examples.push(tuple(id).0);
@@ -124,6 +130,7 @@ mod tests {
             established: 2,
             established_lost: 1,
             fresh: 3,
+            unseen: 1,
             young_lost: 1,
             old_lost: 1,
             oldest_lost_ms: 90.0,

@@ -8,20 +8,7 @@ use tests::{Pair, Setup, traffic, wait_until};
 
 /// Two nodes and no arbiter; first packets of the flood's flows wait.
 fn deferring(strict: bool) -> Result<Pair> {
-    let ruleset = format!(
-        "{}
-table inet ha {{
-  chain forward {{
-    type filter hook forward priority 10; policy accept;
-    ct state new udp dport {} ct label set 127
-  }}
-}}
-",
-        tests::pair::RULESET,
-        traffic::flows::PORT
-    );
-    let ha_lines = format!("[ha.defer]\nlabel = 127\nstrict = {strict}");
-    Pair::new(&Setup { keepalived: false, ruleset, ha_lines, ..Setup::default() })
+    Pair::new(&Setup { keepalived: false, ..Setup::default() }.deferring(strict))
 }
 
 /// Invariant 7: of the flows whose first packet came through none is lost, however young it was when its node died.

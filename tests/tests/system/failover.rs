@@ -125,7 +125,7 @@ fn sync_packets_may_be_lost() -> Result {
     pair.lose(20)?;
     let flood = pair.flood(5000, 2000, 60)?;
     sleep(1500);
-    pair.set_link(0, 0, false)?;
+    pair.between.set_link(0, 0, false)?;
     sleep(1500);
     let cut = pair.nodes[0].cut();
     wait_active(&pair.nodes[1])?;
