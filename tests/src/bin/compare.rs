@@ -9,6 +9,8 @@ use tests::{
     wait_until,
 };
 
+/// keepalived looks once a second whether a node is fit: until then node 1, which was not when it started, stands below node 2.
+const FIT: Duration = Duration::from_secs(3);
 /// Flows that are established before.
 const ESTABLISHED: u32 = 100_000;
 /// How long new flows come before the cut. Linux has room for 262,144 flows here.
@@ -128,6 +130,7 @@ fn twinwall(rate: u32, percent: u32, strict: bool) -> tests::Result<Row> {
         setup = setup.deferring(true);
     }
     let mut pair = Pair::new(&setup)?;
+    std::thread::sleep(FIT);
     if !strict {
         pair.lose(percent)?;
     }
