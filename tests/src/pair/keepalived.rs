@@ -2,6 +2,9 @@
 //!
 //! keepalived refuses scripts in folders that others may write to, so they are copied to a folder of the lab's; there is also the
 //! `twinwall` that they call, which leads to this node's daemon.
+//!
+//! It logs to its output alone. To syslog, where there is none, glibc would write each line to the machine's console, which may be a
+//! serial one: 30 ms at a change of roles, at real-time priority, on the core of the node's worker.
 
 use crate::{Daemon, LabError, Netns, Process, Result, process, wait_until};
 use rustix::process::Signal;
@@ -70,6 +73,7 @@ impl Keepalived {
             "keepalived",
             "--dont-fork",
             "--log-console",
+            "--no-syslog",
             "--log-detail",
             "--vrrp",
             "--use-file",

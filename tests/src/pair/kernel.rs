@@ -66,6 +66,7 @@ impl KernelNode {
             "keepalived",
             "--dont-fork",
             "--log-console",
+            "--no-syslog",
             "--vrrp",
             "--use-file",
             &node.at("keepalived.conf"),
