@@ -150,7 +150,8 @@ impl<Io: PacketIo> Worker<Io> {
         let mut role = self.local.heed_role(&self.tables, &mut burst, now);
         let mut handled = self.serve_twins(now);
         handled += self.serve_peers(&mut burst, now);
-        let ports = if self.local.lets_wait(role) { 0 } else { self.tables.ports.len() as u16 };
+        let ports =
+            if self.local.lets_wait(role, now) { 0 } else { self.tables.ports.len() as u16 };
         for port in (0..ports).map(PortIndex) {
             let received = self.local.receive(port, &mut burst);
             if received == 0 {

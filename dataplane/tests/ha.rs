@@ -396,6 +396,39 @@ fn a_planned_switchover_loses_nothing() {
     standby.node.end();
 }
 
+/// Between a node's handing over and its hearing where the new owner's ports are, packets wait: the second time as well.
+#[test]
+fn a_second_switchover_waits_for_the_new_owners_addresses_too() {
+    let (mut active, standby) = pair();
+    open(&mut active);
+    for last in [1, 2] {
+        active.stand(Role::Held, false);
+        active.node.turn();
+        active.stand(Role::Redirecting, false);
+        let frame = active.node.pool.frame(&out(ACK, 1001, 5001)).unwrap();
+        active.node.worker.io().push_rx(LAN, frame);
+        active.node.turn();
+        assert_eq!((active.node.sent(LAN), active.node.all_drops()), (vec![], vec![]));
+        let onward = vec![Some([2, 0, 0, 0, 9, last]), None, None];
+        active.node.handle.control.send(ToWorker::PassOn(onward)).unwrap();
+        active.node.turn();
+        let sent = active.node.sent(LAN);
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0][..6], [2, 0, 0, 0, 9, last]);
+        // Then the new owner hands over to this node.
+        active.stand(Role::Active, true);
+        active.node.turn();
+    }
+    // But not for ever: this node's own traffic waits behind them.
+    active.stand(Role::Redirecting, false);
+    active.node.turn();
+    active.after(Duration::from_millis(20));
+    active.receive(LAN, &out(ACK, 1001, 5001));
+    assert_eq!(active.node.drops(LAN, DropReason::Standby), 1);
+    active.node.end();
+    standby.node.end();
+}
+
 #[test]
 fn who_watches_tracks_and_sends_nothing() {
     let mut passive = Member::new(3, None);

@@ -18,6 +18,7 @@ mod defer;
 mod standby;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conntrack::shard::Shard;
 use packet::wire::ip;
@@ -36,6 +37,9 @@ pub(crate) use standby::sift;
 
 /// Bursts that a new owner discards of each port at most: more than a receive ring holds.
 const DISCARDED: usize = 32_768 / BURST;
+
+/// For how long packets wait to hear where they go on, at most: longer, and this node's own traffic (VRRP) would be missed.
+const IN_BETWEEN: Duration = Duration::from_millis(20);
 
 /// The time, where the one that a turn began with may be too old.
 pub trait Clock: Send {
@@ -111,7 +115,9 @@ pub(crate) struct Cluster<F> {
     bell: Arc<dyn Wake>,
     pub(crate) deferred: Option<Deferred<F>>,
     role: Role,
-    /// By port: the new owner's address there, while packets are passed on to it.
+    /// Since when this is the role.
+    since: Tick,
+    /// By port: the new owner's address there, while packets are passed on to it; empty until it is known.
     onward: Vec<Option<[u8; 6]>>,
 }
 
@@ -120,7 +126,15 @@ impl<F> Cluster<F> {
     pub(crate) fn new(link: ClusterLink, shard: &Shard) -> Self {
         let ClusterLink { replica, clock, bell, defer, .. } = link;
         let deferred = defer.map(|how| Deferred::new(how, shard.capacity()));
-        Self { replica, clock, bell, deferred, role: Role::Standby, onward: Vec::new() }
+        Self {
+            replica,
+            clock,
+            bell,
+            deferred,
+            role: Role::Standby,
+            since: Tick(0),
+            onward: Vec::new(),
+        }
     }
 
     /// A turn begins. True where this node has just become the owner without the old one's help: what was received before is to
@@ -130,6 +144,13 @@ impl<F> Cluster<F> {
         // What the old owner said last comes before the first packet.
         self.replica.catch_up(shard, &mut beside, now);
         let before = std::mem::replace(&mut self.role, self.replica.may(now).role);
+        if self.role != before {
+            self.since = now;
+        }
+        if self.role != Role::Redirecting {
+            // The next time it may be another node's, or the same one's with other ports.
+            self.onward.clear();
+        }
         let handed_over = self.replica.standing_of().was_handed_over();
         self.role == Role::Active && before == Role::Standby && !handed_over
     }
@@ -141,9 +162,11 @@ impl<F> Cluster<F> {
             && self.replica.standing_of().was_handed_over()
     }
 
-    /// Whether the new owner's addresses have not come here yet.
-    fn is_in_between(&self) -> bool {
-        self.role == Role::Redirecting && self.onward.is_empty()
+    /// Whether the new owner's addresses have not come here yet, and are still to be waited for.
+    fn is_in_between(&self, now: Tick) -> bool {
+        self.role == Role::Redirecting
+            && self.onward.is_empty()
+            && now.since(self.since) < IN_BETWEEN
     }
 
     /// What this node is in this turn.
@@ -236,8 +259,9 @@ impl<Io: PacketIo> Local<Io> {
 
     /// Whether ports are to be left alone, so that what comes waits there: another node takes over, or has, and where its ports are
     /// will be known in a moment.
-    pub(crate) fn lets_wait(&self, role: Role) -> bool {
-        role == Role::Held || self.cluster.as_deref().is_some_and(Cluster::is_in_between)
+    pub(crate) fn lets_wait(&self, role: Role, now: Tick) -> bool {
+        role == Role::Held
+            || self.cluster.as_deref().is_some_and(|cluster| cluster.is_in_between(now))
     }
 
     /// The role, once more, after a standby received something: the old owner passes packets on from the moment on in which it has
