@@ -39,6 +39,8 @@ struct Watch {
     at: Arc<AtomicU64>,
     /// Where a test wants to know.
     said: Arc<Mutex<Option<Looks>>>,
+    /// What begins a switchover at the next look, so within a turn.
+    holds: Arc<Mutex<Option<Arc<Standing>>>>,
 }
 
 impl Clock for Watch {
@@ -46,6 +48,9 @@ impl Clock for Watch {
         if let Some((heard, looks)) = &mut *self.said.lock().unwrap() {
             let before = looks.last().copied().unwrap_or(0);
             looks.push(before + std::iter::from_fn(|| heard.next().map(drop)).count());
+        }
+        if let Some(standing) = self.holds.lock().unwrap().take() {
+            standing.set(Role::Held, Term(1), None);
         }
         Tick(self.at.load(Ordering::Relaxed))
     }
@@ -66,7 +71,11 @@ impl Member {
         let standing = Arc::new(Standing::new(Role::Standby));
         let config = WorkerConfig::new(id, Lane::new(0).unwrap(), Group(0));
         let (replica, ends) = worker::link(config, standing.clone());
-        let watch = Watch { at: Arc::new(AtomicU64::new(1_000_000_000)), said: Arc::default() };
+        let watch = Watch {
+            at: Arc::new(AtomicU64::new(1_000_000_000)),
+            said: Arc::default(),
+            holds: Arc::default(),
+        };
         let link = ClusterLink {
             replica,
             clock: Box::new(watch.clone()),
@@ -392,6 +401,19 @@ fn a_planned_switchover_loses_nothing() {
     // The third port's address is not known there.
     active.receive(DMZ, &[&DMZ_MAC[..], &out(ACK, 1, 1)[6..]].concat());
     assert_eq!(active.node.drops(DMZ, DropReason::Standby), 1);
+    active.node.end();
+    standby.node.end();
+}
+
+/// A node is still the owner while it holds packets back: those that it had in hand at that moment leave.
+#[test]
+fn a_switchover_that_begins_within_a_turn_loses_nothing() {
+    let (mut active, standby) = pair();
+    open(&mut active);
+    *active.watch.holds.lock().unwrap() = Some(active.standing.clone());
+    active.receive(LAN, &out(ACK, 1001, 5001));
+    assert_eq!(active.standing.role(), Role::Held);
+    assert_eq!((active.node.sent(WAN).len(), active.node.all_drops()), (1, vec![]));
     active.node.end();
     standby.node.end();
 }

@@ -179,12 +179,18 @@ impl<F> Cluster<F> {
     #[inline]
     pub(crate) fn refuses(&self) -> Option<DropReason> {
         match self.role {
-            Role::Active if !self.replica.may(self.clock.now()).forward => {
-                Some(DropReason::LeaseOver)
-            }
+            Role::Active if !self.may_send() => Some(DropReason::LeaseOver),
             Role::Passive => Some(DropReason::Passive),
             _ => None,
         }
+    }
+
+    /// Whether what was taken in as the owner may leave. Held, this node is still the owner: what it has in hand goes out, and only
+    /// what comes from then on waits.
+    fn may_send(&self) -> bool {
+        let now = self.clock.now();
+        let standing = self.replica.standing_of();
+        matches!(standing.role(), Role::Active | Role::Held) && now < standing.lease()
     }
 
     /// A burst was forwarded, and what it changed goes to the sync thread now.
