@@ -259,6 +259,9 @@ pub(crate) fn conclude<Io: PacketIo>(
     verdict: Verdict<'_>,
     now: Tick,
 ) {
+    if local.only_watches() {
+        return watch(view, local, frame, packet, verdict, now);
+    }
     match verdict {
         Verdict::Send { to, header, mtu } => {
             if let Some(frame) = local.passes(view, frame, packet, to.iface, now)
@@ -288,6 +291,46 @@ pub(crate) fn conclude<Io: PacketIo>(
             }
         }
         Verdict::Refuse { reason, mtu } => local.refuse(view, frame, packet, reason, mtu, now),
+    }
+}
+
+/// The same at a node that only watches. Rules speak of what is to be forwarded, though this node may not know the way, or the station at
+/// its end: nobody answers what it asks, for it sends nothing.
+#[cold]
+fn watch<Io: PacketIo>(
+    view: View<'_>,
+    local: &mut Local<Io>,
+    frame: Io::Frame,
+    packet: &mut Packet,
+    verdict: Verdict<'_>,
+    now: Tick,
+) {
+    let slot = match verdict {
+        Verdict::Send { to, header, mtu } => {
+            if let Some(frame) = local.passes(view, frame, packet, to.iface, now) {
+                send(view, local, frame, packet, to, header, mtu, now);
+            }
+            return;
+        }
+        Verdict::Twin => {
+            if let Some(frame) = local.enters(view, frame, packet, now) {
+                local.deliver(packet.port, frame);
+            }
+            return;
+        }
+        Verdict::Wait { iface, .. } | Verdict::Kernel(iface) => iface,
+        // By which interface it would leave is not known: it is on the network that it was seen on.
+        Verdict::Refuse { reason: DropReason::NoRoute | DropReason::InterfaceDown, .. } => {
+            if let Some(reason) = stays(&packet.layers) {
+                return local.drop(packet.port, reason, frame);
+            }
+            packet.iface
+        }
+        Verdict::Refuse { reason, .. } => return local.drop(packet.port, reason, frame),
+    };
+    if let Some(frame) = local.passes(view, frame, packet, slot, now) {
+        let port = view.tables.iface(slot).and_then(|entry| entry.iface.port);
+        local.drop(port.unwrap_or(packet.port), DropReason::Passive, frame);
     }
 }
 
@@ -351,14 +394,8 @@ pub fn decide<'t>(tables: &'t Tables, packet: &Packet, path: Option<&'t Path>) -
         Some(Path::Down) => return refuse(DropReason::InterfaceDown),
         None => return refuse(DropReason::NoRoute),
     };
-    if layers.l2_kind != L2Kind::Unicast {
-        return refuse(DropReason::L2Broadcast);
-    }
-    if layers.ttl <= 1 {
-        return refuse(DropReason::TtlExpired);
-    }
-    if matches!((layers.l3, layers.key.src), (L3::Ipv6, [0xfe, 0x80..=0xbf, ..])) {
-        return refuse(DropReason::Ip6Scope);
+    if let Some(reason) = stays(layers) {
+        return refuse(reason);
     }
     let to = match hop {
         Hop::Via(slot) => tables.adjacency(slot),
@@ -383,7 +420,22 @@ pub fn decide<'t>(tables: &'t Tables, packet: &Packet, path: Option<&'t Path>) -
     }
 }
 
-/// The same for a station on a link of which nothing is known yet.
+/// Why a packet is forwarded by no way.
+#[inline(always)]
+fn stays(layers: &Layers) -> Option<DropReason> {
+    if layers.l2_kind != L2Kind::Unicast {
+        return Some(DropReason::L2Broadcast);
+    }
+    if layers.ttl <= 1 {
+        return Some(DropReason::TtlExpired);
+    }
+    if matches!((layers.l3, layers.key.src), (L3::Ipv6, [0xfe, 0x80..=0xbf, ..])) {
+        return Some(DropReason::Ip6Scope);
+    }
+    None
+}
+
+/// As [`decide`] for a station on a link of which nothing is known yet.
 #[cold]
 fn unknown<'t>(
     tables: &'t Tables,

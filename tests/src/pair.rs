@@ -18,6 +18,7 @@ mod between;
 mod keepalived;
 mod kernel;
 mod talk;
+mod watcher;
 
 pub use between::Between;
 pub use keepalived::Keepalived;
@@ -74,6 +75,8 @@ const ROLES: Duration = Duration::from_secs(30);
 pub struct Setup {
     /// How many nodes.
     pub nodes: u8,
+    /// Whether there is one more that only watches ([`Pair::watcher`]).
+    pub watcher: bool,
     /// How many networks between the nodes.
     pub links: u8,
     /// Whether the daemons replicate (`[ha]`). Without, only addresses move.
@@ -94,6 +97,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             nodes: 2,
+            watcher: false,
             links: 1,
             ha: true,
             ha_lines: String::new(),
@@ -261,9 +265,9 @@ impl Pair {
     pub fn new(setup: &Setup) -> Result<Self> {
         let mut lab = Lab::new()?;
         let Ground { client, server, lan, wan, between } =
-            ground(&mut lab, setup.nodes, setup.links)?;
+            ground(&mut lab, setup.nodes + u8::from(setup.watcher), setup.links)?;
         let mut nodes = Vec::new();
-        for (number, netns) in (1..).zip(between.nodes()) {
+        for (number, netns) in (1..=setup.nodes).zip(between.nodes()) {
             nodes.push(Self::node(&lab, setup, number, [netns, &lan, &wan])?);
         }
         let mut pair = Self { nodes, client, server, lan, wan, between, lab };
@@ -301,6 +305,15 @@ impl Pair {
             wires.push(Wire::veth(lab, name, PortKind::AfPacket, ends)?);
             switch.sh(&format!("ip link set {dev} master br0"))?;
         }
+        let settings = Self::settings(lab, setup, number)?;
+        let daemon = Daemon::start(lab, netns, &settings, &wires.iter().collect::<Vec<_>>())?;
+        let node = Node { number, netns: netns.clone(), daemon, keepalived: None };
+        node.address()?;
+        Ok(node)
+    }
+
+    /// The settings of a node's daemon; its rules are written for it to read.
+    fn settings(lab: &Lab, setup: &Setup, number: u8) -> Result<Settings> {
         let rules = lab.scratch().join(format!("node{number}.nft"));
         write(&rules, &setup.ruleset)?;
         let mut settings = setup.settings.clone();
@@ -314,10 +327,7 @@ impl Pair {
         if setup.ha {
             settings.more.push_str(&Self::ha_section(lab, setup, number)?);
         }
-        let daemon = Daemon::start(lab, netns, &settings, &wires.iter().collect::<Vec<_>>())?;
-        let node = Node { number, netns: netns.clone(), daemon, keepalived: None };
-        node.address()?;
-        Ok(node)
+        Ok(settings)
     }
 
     /// The `[ha]` section of a node; all nodes have one key.

@@ -96,7 +96,7 @@ pub struct HaBulk {
     pub of: u64,
 }
 
-/// What comparing digests of all flows found.
+/// What comparing digests of all flows found. A passive node compares what it sees with what the active node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HaVerify {
     /// Whether it still goes on.
@@ -107,6 +107,9 @@ pub struct HaVerify {
     pub differ: u64,
     /// Those that could not be compared, because flows changed just then.
     pub skipped: u64,
+    /// The active node's flows in the parts that were compared; only where this node is passive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u64>,
 }
 
 /// Another node.
@@ -313,7 +316,7 @@ pub(super) async fn ha_resync(State(shared): State<Shared>) -> Response {
     command(shared, HaCommand::Resync).await
 }
 
-/// Has nodes compare their flows. What they found is in `verify` of /v1/ha, after about a second.
+/// Has nodes compare their flows. What they found is in `verify` of /v1/ha, after about a second; of a passive node, when this answers.
 #[utoipa::path(post, path = "/v1/ha/verify", responses((status = 200, body = HaDone), (status = 404, body = ApiError), (status = 409, body = ApiError)))]
 pub(super) async fn ha_verify(State(shared): State<Shared>) -> Response {
     command(shared, HaCommand::Verify).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::numbers::{grouped, rate, scaled};
 use super::table::Columns;
 use super::{CommandError, View, print_line};
-use crate::api::ha::{Ha, HaBulk, HaDone, HaNotify, HaPromote, HaPull};
+use crate::api::ha::{Ha, HaBulk, HaDone, HaNotify, HaPromote, HaPull, HaVerify};
 use crate::args::HaCommand;
 use crate::client::Client;
 
@@ -44,6 +44,19 @@ fn bulk(bulk: &HaBulk) -> String {
         return "none runs".to_owned();
     }
     format!("{} {} of {} slots", bar(bulk.done, bulk.of), grouped(bulk.done), grouped(bulk.of))
+}
+
+fn compared(verify: &HaVerify) -> String {
+    let flows = verify.flows.map_or_else(String::new, |flows| match flows {
+        1 => " with 1 flow".to_owned(),
+        _ => format!(" with {} flows", grouped(flows)),
+    });
+    format!(
+        "{} parts{flows} compared, {} differ, {} skipped",
+        grouped(verify.compared),
+        grouped(verify.differ),
+        grouped(verify.skipped)
+    )
 }
 
 fn yes(is: bool) -> String {
@@ -94,15 +107,7 @@ impl View for HaView {
         }
         if let Some(verify) = &now.verify {
             let state = if verify.running { ", still comparing" } else { "" };
-            lines.push((
-                "verify",
-                format!(
-                    "{} parts compared, {} differ, {} skipped{state}",
-                    grouped(verify.compared),
-                    grouped(verify.differ),
-                    grouped(verify.skipped)
-                ),
-            ));
+            lines.push(("verify", format!("{}{state}", compared(verify))));
         }
         let mut text: String =
             lines.iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
@@ -277,12 +282,7 @@ async fn verified(client: &Client) -> Result<bool, CommandError> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let ha: Ha = client.get(TARGET).await?;
         let Some(verify) = ha.verify.filter(|verify| !verify.running) else { continue };
-        print_line(&format!(
-            "{} parts compared, {} differ, {} skipped",
-            grouped(verify.compared),
-            grouped(verify.differ),
-            grouped(verify.skipped)
-        ))?;
+        print_line(&compared(&verify))?;
         return Ok(verify.differ == 0);
     }
 }
@@ -297,6 +297,15 @@ mod tests {
         assert_eq!(bar(1, 2), format!("[{}{}]  50 %", "#".repeat(15), "-".repeat(15)));
         assert_eq!(bar(7, 7), format!("[{}] 100 %", "#".repeat(BAR)));
         assert_eq!(bar(9, 7), bar(7, 7));
+    }
+
+    #[test]
+    fn what_was_compared_is_said() {
+        let verify = HaVerify { compared: 1_020, differ: 1, skipped: 4, ..HaVerify::default() };
+        assert_eq!(compared(&verify), "1,020 parts compared, 1 differ, 4 skipped");
+        let watched = |flows| compared(&HaVerify { flows: Some(flows), ..verify });
+        assert_eq!(watched(2_000), "1,020 parts with 2,000 flows compared, 1 differ, 4 skipped");
+        assert_eq!(watched(1), "1,020 parts with 1 flow compared, 1 differ, 4 skipped");
     }
 
     #[test]

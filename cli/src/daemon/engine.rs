@@ -334,7 +334,7 @@ impl Engine {
         control.run_in(runtime.threads());
         *self.shared.runtime.lock() = Some(runtime);
         if let (Some((plan, owners)), Some(rules)) = (plan, &self.rules) {
-            self.cluster = Some(plan.start(control, owners, rules.shared())?);
+            self.cluster = Some(plan.start(control, &self.shared.flows, owners, rules.shared())?);
         }
         let resolver = Resolver::spawn()?;
         let duties = Duties {

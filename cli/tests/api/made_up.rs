@@ -171,7 +171,12 @@ impl Snapshots for MadeUp {
             lag_us: HaLag { p50: 210, p99: 1_900 },
             unsynchronised: 17,
             bulk: HaBulk { running: true, done: 470_000, of: 1_048_576 },
-            verify: Some(HaVerify { running: false, compared: 1_024, differ: 1, skipped: 2 }),
+            verify: Some(HaVerify {
+                compared: 1_024,
+                differ: 1,
+                skipped: 2,
+                ..HaVerify::default()
+            }),
             counters: [("nacks".to_owned(), 3 * n), ("rejected_forged".to_owned(), 4)].into(),
             peers: vec![HaPeer {
                 node: 2,

@@ -55,23 +55,27 @@ impl Shard {
         hasher.write(&(flow.status().0 & REPLICATED).to_le_bytes());
         hasher.write(&flow.mark().to_le_bytes());
         hasher.write(&self.labels(slot).unwrap_or_default());
-        let state = match protocol {
-            ip::TCP => {
-                let tcp: &Tcp = transmute_ref!(flow.proto());
-                tcp.state
-            }
-            ip::SCTP => {
-                let sctp: &Sctp = transmute_ref!(flow.proto());
-                sctp.state
-            }
-            _ => 0,
-        };
-        hasher.write(&[state]);
+        hasher.write(&[state_of(flow)]);
         if flow.policy() != 0 {
             for seconds in self.timeouts(flow.policy(), protocol) {
                 hasher.write(&seconds.to_le_bytes());
             }
         }
         hasher.finish()
+    }
+}
+
+/// The state of a flow's connection, where its protocol has one.
+pub(super) fn state_of(flow: &Flow) -> u8 {
+    match flow.key(Direction::Original).protocol {
+        ip::TCP => {
+            let tcp: &Tcp = transmute_ref!(flow.proto());
+            tcp.state
+        }
+        ip::SCTP => {
+            let sctp: &Sctp = transmute_ref!(flow.proto());
+            sctp.state
+        }
+        _ => 0,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 mod import;
 mod replicate;
+mod seen;
 
 pub(super) fn key(number: u32) -> FlowKey {
     let mut key = FlowKey { protocol: 17, family: 4, ..FlowKey::default() };

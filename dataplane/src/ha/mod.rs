@@ -240,6 +240,12 @@ impl<Io: PacketIo> Local<Io> {
         }
     }
 
+    /// Whether this node gets copies of others' packets, and sends none.
+    #[inline]
+    pub(crate) fn only_watches(&self) -> bool {
+        self.cluster.as_deref().is_some_and(|cluster| cluster.role() == Role::Passive)
+    }
+
     /// What this node is to the others now. It has just become the owner: what was received before is discarded.
     pub(crate) fn heed_role(
         &mut self,

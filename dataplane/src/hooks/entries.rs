@@ -82,7 +82,10 @@ impl<Io: PacketIo> Local<Io> {
         spot: Spot<'_>,
         now: Tick,
     ) -> Option<(Io::Frame, Result<(), DropReason>)> {
-        let Ct::Flow(slot, info) = packet.ct else { return Some((frame, Ok(()))) };
+        // Who only watches sees packets as the owner translated them, or before it did; either way they are not to be changed.
+        let (Ct::Flow(slot, info), false) = (packet.ct, self.only_watches()) else {
+            return Some((frame, Ok(())));
+        };
         if self.flows.asks(slot, info, side) {
             for hooked in chains {
                 let said = self.evaluate(view, &mut frame, packet, hooked, spot, now);

@@ -7,7 +7,6 @@ use packet::{
 use ruleset::family::{Family, Hook};
 use ruleset::model::Tracking;
 use ruleset::packet::{Recorder, arrival};
-use sync::records::Role;
 
 use super::gather::gather;
 use super::{BROADCAST, HOST, MULTICAST, OTHERHOST, PRIORITY, Spot, device, family_of, iface};
@@ -41,7 +40,7 @@ pub(crate) fn arrive<Io: PacketIo>(
         }
     }
     // Who only watches sees what is for others.
-    let passive = local.cluster.as_ref().is_some_and(|cluster| cluster.role() == Role::Passive);
+    let passive = local.only_watches();
     for (frame, (step, packet)) in burst.iter().zip(steps.iter_mut()) {
         packet.port = port;
         *step = pipeline::admit(view.tables, entry, frame, packet);

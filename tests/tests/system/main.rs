@@ -10,6 +10,7 @@ mod lifecycle;
 mod malformed;
 mod nat;
 mod pair;
+mod passive;
 mod plumbing;
 mod resync;
 mod rules;

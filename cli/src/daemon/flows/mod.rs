@@ -15,6 +15,7 @@
 mod bind;
 mod keeper;
 mod list;
+mod seen;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use super::control::Control;
 
 pub(super) use keeper::Keeper;
 pub(super) use list::list;
+pub(super) use seen::seen;
 
 /// The flows of all workers.
 pub(super) struct Flows {

@@ -1,4 +1,4 @@
-//! The ruleset among nodes: each says what its own is, and one can fetch another's.
+//! What one node fetches of another: its ruleset, and what it sees of flows. Each says what its ruleset is.
 //!
 //! # Overview
 //!
@@ -6,12 +6,13 @@
 //! sealed as everything there, it needs no other door. The fetching node asks for ranges of parts, again and again until it has
 //! them all (GET); the other one sends what it was asked for (PART) of the image that it took at the first question. So nothing is
 //! kept for a node that goes away, and lost datagrams are asked for again. What arrives is checked against its hash and loaded in one
-//! transaction.
+//! transaction. `twinwall ha verify` on a passive node fetches sums of flows in the same way (SEEN; `seen`).
 //!
 //! ```text
 //! GET   1  to 1  id 4  first part 4  parts 2
 //! PART  2  to 1  id 4  bytes in all 4  hash 8  part 4  its bytes
 //! NONE  3  to 1  id 4                                    the image is too large
+//! SEEN  4  to 1  id 4  first part 4  parts 2  the asker's addresses
 //! ```
 //!
 //! # Who may touch what
@@ -34,11 +35,16 @@ use sync::wire::CONTROL;
 use super::super::rules::SharedRules;
 use super::Handle;
 use super::fingerprint::fingerprint;
+use super::seen::{self, Eyes};
 use super::thread::Ask;
+use crate::api::ha::HaVerify;
 
 const GET: u8 = 1;
 const PART: u8 = 2;
 const NONE: u8 = 3;
+const SEEN: u8 = 4;
+/// Bytes of a question before what its kind adds.
+const QUESTION: usize = 1 + 1 + 4 + 4 + 2;
 /// Bytes before a part's own.
 const PART_HEAD: usize = 1 + 1 + 4 + 4 + 8 + 4;
 const PART_BYTES: usize = CONTROL - PART_HEAD;
@@ -49,10 +55,14 @@ const LARGEST: usize = 64 << 20;
 /// Images that are kept for nodes that fetch them, and for how long after the last question.
 const KEPT: usize = 4;
 const KEEP: Duration = Duration::from_secs(30);
-/// How long to wait for parts before the rest is asked for again.
+/// How long to wait for parts before the rest is asked for again. Walking over a large table takes longer.
 const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN_SEEN: Duration = Duration::from_millis(250);
 /// How long fetching may take without any progress.
 const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE_SEEN: Duration = Duration::from_secs(10);
+/// Between two looks at flows: what changes is on its way between nodes for less.
+const GAP: Duration = Duration::from_millis(500);
 /// Commits that follow each other this closely are looked at once.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -65,6 +75,7 @@ pub(super) struct Exchange {
     mail: Mutex<Mailbox>,
     questions: Sender<(NodeId, Vec<u8>)>,
     rules: SharedRules,
+    eyes: Eyes,
 }
 
 fn hash(bytes: &[u8]) -> u64 {
@@ -85,7 +96,7 @@ impl Exchange {
         if to != self.own.get() {
             return;
         }
-        if kind == GET {
+        if matches!(kind, GET | SEEN) {
             // Too many questions: they are asked again.
             let _ = self.questions.try_send((from, payload));
         } else if let Some((of, id, mail)) = &*self.mail.lock()
@@ -96,36 +107,70 @@ impl Exchange {
         }
     }
 
+    /// Fetches an image of a node's.
+    fn fetch(&self, handle: &Handle, from: NodeId, what: What) -> Result<Vec<u8>, String> {
+        let (to, mail) = bounded(2 * RANGE as usize);
+        let id = fastrand::u32(..);
+        {
+            let mut place = self.mail.lock();
+            if place.is_some() {
+                return Err("something else is being fetched from another node".into());
+            }
+            *place = Some((from, id, to));
+        }
+        let fetched = Fetching { from, id, what, handle, mail }.fetch();
+        *self.mail.lock() = None;
+        fetched
+    }
+
     /// Fetches a node's ruleset and loads it, and says what was done.
     ///
     /// # Errors
     ///
     /// For people; then nothing has changed.
     pub(super) fn pull(&self, handle: &Handle, from: NodeId) -> Result<String, String> {
-        let (to, mail) = bounded(2 * RANGE as usize);
-        let id = fastrand::u32(..);
-        {
-            let mut place = self.mail.lock();
-            if place.is_some() {
-                return Err("another ruleset is being fetched".into());
-            }
-            *place = Some((from, id, to));
-        }
-        let fetched = Fetching { from, id, handle, mail }.fetch();
-        *self.mail.lock() = None;
-        let image = fetched?;
+        let image = self.fetch(handle, from, What::Ruleset)?;
         let bytes = image.len();
         self.rules
             .replace(image)
             .map_err(|why| format!("node {from}'s ruleset was not loaded: {why}"))?;
         Ok(format!("the ruleset of node {from} was loaded ({bytes} bytes)"))
     }
+
+    /// Compares what this node, which only watches, sees with what the owner has.
+    ///
+    /// # Errors
+    ///
+    /// For people: nothing could be compared.
+    pub(super) fn verify(&self, handle: &Handle, owner: NodeId) -> Result<HaVerify, String> {
+        let look = || {
+            let image = self.fetch(handle, owner, What::Seen(self.eyes.question()))?;
+            self.eyes.beside(&image).map_err(|why| format!("comparing with node {owner}: {why}"))
+        };
+        let first = look()?;
+        std::thread::sleep(GAP);
+        let found = seen::compare(&first, &look()?);
+        if found.compared == 0 {
+            return Err(
+                "flows changed in every part of the tables: nothing could be compared".into()
+            );
+        }
+        Ok(found)
+    }
+}
+
+/// What is fetched.
+enum What {
+    Ruleset,
+    /// By a node with these addresses.
+    Seen(Vec<u8>),
 }
 
 /// One fetching.
 struct Fetching<'a> {
     from: NodeId,
     id: u32,
+    what: What,
     handle: &'a Handle,
     mail: Receiver<Vec<u8>>,
 }
@@ -141,14 +186,23 @@ struct Parts {
 
 impl Fetching<'_> {
     fn ask(&self, first: u32, count: u32) -> Result<(), String> {
-        let mut question = vec![GET, self.from.get()];
+        let (kind, more) = match &self.what {
+            What::Ruleset => (GET, &[][..]),
+            What::Seen(own) => (SEEN, &own[..]),
+        };
+        let mut question = vec![kind, self.from.get()];
         question.extend(self.id.to_le_bytes());
         question.extend(first.to_le_bytes());
         question.extend((count.min(RANGE) as u16).to_le_bytes());
+        question.extend(more);
         self.handle.send(Ask::Say(question)).map_err(|error| error.to_string())
     }
 
     fn fetch(&self) -> Result<Vec<u8>, String> {
+        let (until, patience) = match self.what {
+            What::Ruleset => (AGAIN, PATIENCE),
+            What::Seen(_) => (AGAIN_SEEN, PATIENCE_SEEN),
+        };
         let mut parts: Option<Parts> = None;
         let mut progress = Instant::now();
         loop {
@@ -157,11 +211,11 @@ impl Fetching<'_> {
             });
             let Some(first) = first else { break };
             self.ask(first, RANGE)?;
-            let (round, until) = (parts.as_ref().map_or(0, |parts| parts.missing), AGAIN);
+            let round = parts.as_ref().map_or(0, |parts| parts.missing);
             loop {
                 match self.mail.recv_timeout(until) {
                     Ok(payload) if payload.first() == Some(&NONE) => {
-                        return Err(format!("node {}'s ruleset is too large", self.from));
+                        return Err(format!("what node {} has is too large", self.from));
                     }
                     Ok(payload) => {
                         if take(&mut parts, &payload).is_some() {
@@ -178,8 +232,14 @@ impl Fetching<'_> {
                     break;
                 }
             }
-            if progress.elapsed() > PATIENCE {
-                return Err(format!("node {} does not answer", self.from));
+            if progress.elapsed() > patience {
+                return Err(match self.what {
+                    What::Ruleset => format!("node {} does not answer", self.from),
+                    What::Seen(_) => format!(
+                        "node {} does not say what it has; an older version does not know how",
+                        self.from
+                    ),
+                });
             }
         }
         match parts {
@@ -271,12 +331,14 @@ impl RulesThread {
     pub(super) fn spawn(
         own: NodeId,
         rules: SharedRules,
+        eyes: Eyes,
         handle: Arc<Handle>,
         origin: Instant,
     ) -> std::io::Result<Self> {
         let (questions, asked) = bounded(64);
-        let exchange =
-            Arc::new(Exchange { own, mail: Mutex::new(None), questions, rules: rules.clone() });
+        let mail = Mutex::new(None);
+        let (shared, own_eyes) = (rules.clone(), eyes.clone());
+        let exchange = Arc::new(Exchange { own, mail, questions, rules: shared, eyes: own_eyes });
         let (stop, stopped) = bounded::<()>(0);
         let now = move || u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let run = move || {
@@ -300,7 +362,11 @@ impl RulesThread {
                     }
                     recv(asked) -> question => {
                         let Ok((to, question)) = question else { return };
-                        serve(&mut served, (to, &question), || rules.view.image(now()), &handle);
+                        let image = || match question.first() {
+                            Some(&SEEN) => eyes.image(question.get(QUESTION..).unwrap_or_default()),
+                            _ => rules.view.image(now()),
+                        };
+                        serve(&mut served, (to, &question), image, &handle);
                     }
                 }
             }

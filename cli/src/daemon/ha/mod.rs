@@ -7,7 +7,8 @@
 //!                                    |             |          |
 //!                                 sockets     `saved` (disk)  `ground` (what is to be told to the rest of the daemon)
 //!                                                             `beside` (told to others, and theirs taken in: `neighbours`, `sets`)
-//!                                                             `exchange` (the ruleset's `fingerprint`; fetching another node's)
+//!                                                             `exchange` (the ruleset's `fingerprint`; fetching another node's;
+//!                                                             what a passive node has `seen`)
 //! ```
 //!
 //! # Life cycle
@@ -29,6 +30,7 @@ mod hands;
 mod neighbours;
 mod report;
 mod saved;
+mod seen;
 mod sets;
 mod thread;
 
@@ -43,22 +45,24 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use dataplane::ha::{Clock, ClusterLink, Defer, Exempt, Share};
 use dataplane::owners::Owners;
 use packet::Tick;
+use parking_lot::Mutex;
 use sync::hands::Saved;
 use sync::ids::{Group, Lane, NodeId};
 use sync::link::{Inbox, LinkConfig, Links};
-use sync::node::{Command, Config, Node, Refused, Takeover};
+use sync::node::{Command, Config, Node, Refused, Status, Takeover};
 use sync::records::Role;
 use sync::seal::{Keyring, next_epoch};
 use sync::standing::Standing;
 use sync::worker::{NodeEnds, WorkerConfig, link};
 
-use crate::api::ha::{Ha, HaCommand, HaError, HaFlows};
+use crate::api::ha::{Ha, HaCommand, HaError, HaFlows, HaVerify};
 use crate::config::ha::{self as section, HaMode};
 use crate::config::{self, Loaded};
 
 use super::control::Control;
 use super::engine::system;
 use super::error::DaemonError;
+use super::flows::Flows;
 use super::rules::SharedRules;
 
 use bell::Bell;
@@ -68,6 +72,7 @@ use ground::DaemonGround;
 use hands::{AlarmLog, DaemonHands};
 use neighbours::Neighbours;
 use saved::Saving;
+use seen::Eyes;
 use sets::{Counts, Sets};
 use thread::{Ask, Ears, GOODBYE, Pace, Seen, SyncThread};
 
@@ -96,6 +101,8 @@ pub(super) struct Handle {
     bell: Arc<Bell>,
     /// Set once the node runs.
     exchange: OnceLock<Arc<Exchange>>,
+    /// What this node found when it last compared as a passive one.
+    compared: Mutex<Option<HaVerify>>,
     sets: Arc<Counts>,
 }
 
@@ -122,7 +129,10 @@ impl Handle {
         flows: HaFlows,
         workers: &[(&'static str, u64)],
     ) -> Result<Ha, HaError> {
-        Ok(report::report(self.seen()?, flows, &[&self.sets.each()[..], workers].concat()))
+        let all = [&self.sets.each()[..], workers].concat();
+        let ha = report::report(self.seen()?, flows, &all);
+        let verify = ha.verify.or(*self.compared.lock());
+        Ok(Ha { verify, ..ha })
     }
 
     fn tell(&self, command: Command) -> Result<(), HaError> {
@@ -151,6 +161,10 @@ impl Handle {
                 Ok("the owner was asked for all flows: see `twinwall ha status --watch`".into())
             }
             HaCommand::Verify => {
+                let status = self.seen()?.status;
+                if status.role == Role::Passive {
+                    return self.compare(&status);
+                }
                 self.tell(Command::Verify)?;
                 Ok("nodes compare their flows: see `verify` in the status in a second".into())
             }
@@ -166,6 +180,20 @@ impl Handle {
         let peer = peer.ok_or_else(|| HaError::Refused(format!("node {node} is not there")))?;
         let exchange = self.exchange.get().ok_or(HaError::Silent)?;
         exchange.pull(self, peer.node).map_err(HaError::Refused)
+    }
+
+    /// Compares what this node, which only watches, sees with what the owner has.
+    fn compare(&self, status: &Status) -> Result<String, HaError> {
+        let refused = |why: &str| HaError::Refused(why.to_owned());
+        let lives = |owner: &NodeId| {
+            status.peers.iter().any(|peer| peer.node == *owner && peer.alive && !peer.left)
+        };
+        let owner = status.owner.filter(lives);
+        let owner = owner.ok_or_else(|| refused("no active node is there to compare with"))?;
+        let exchange = self.exchange.get().ok_or(HaError::Silent)?;
+        let found = exchange.verify(self, owner).map_err(HaError::Refused)?;
+        *self.compared.lock() = Some(found);
+        Ok(format!("what this node sees was compared with node {owner}'s flows: see `verify`"))
     }
 
     /// Waits until this node is the owner: one that lives is asked to hand over first, and outbid in a moment.
@@ -316,6 +344,7 @@ impl Plan {
                 asks,
                 bell,
                 exchange: OnceLock::new(),
+                compared: Mutex::new(None),
                 sets: Arc::default(),
             }),
             origin,
@@ -353,6 +382,7 @@ impl Plan {
     pub(super) fn start(
         self,
         control: &Arc<Control>,
+        flows: &Arc<Flows>,
         owners: Owners,
         rules: SharedRules,
     ) -> Result<Cluster, DaemonError> {
@@ -379,7 +409,8 @@ impl Plan {
         let saving = Saving::spawn(path, config.group, saved, ring)
             .map_err(system("start the thread that saves terms"))?;
         let view = rules.view.clone();
-        let rules = RulesThread::spawn(config.node, rules, handle.clone(), origin)
+        let eyes = Eyes::new(control.clone(), flows.clone());
+        let rules = RulesThread::spawn(config.node, rules, eyes, handle.clone(), origin)
             .map_err(system("start the thread that tells other nodes of rules"))?;
         // Set once, here.
         let _ = handle.exchange.set(rules.exchange.clone());

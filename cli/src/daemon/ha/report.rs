@@ -40,6 +40,7 @@ pub(super) fn report(seen: Seen, flows: HaFlows, others: &[(&'static str, u64)])
             compared: found.compared,
             differ: found.differ,
             skipped: found.skipped,
+            flows: None,
         }),
         handing_over: status.handing_over.map(NodeId::get),
         promotion_waits,
